@@ -1,0 +1,183 @@
+"""The log-mel front end: one graph for training and for the .tflite file."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lingvo_lite.stage.errors import InputError
+
+# Each band of this many mel bins multiplies only the FFT bins that it touches:
+# one dense mel matrix would be 257 x 80 numbers, nearly all of them zero, and
+# 82 kB: a sixth of a small int4 model. The bands are 8 kB.
+_BAND_MEL_BINS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMelConfig:
+  """What the features are.
+
+  Attributes:
+    sample_rate_hz: of the audio.
+    window_ms: length of one analysis window (Hann).
+    hop_ms: from one frame to the next.
+    fft_samples: length of the Fourier transform; at least the window.
+    num_mel_bins: F.
+    lower_edge_hertz: where the lowest mel bin begins.
+    upper_edge_hertz: where the highest mel bin ends.
+    floor: least mel magnitude, so that digital silence has a logarithm.
+    log_mean: subtracted from the logarithm. With `log_std` it gives the
+      features of the default corpus about zero mean and unit variance. It is a
+      constant: statistics of the utterance would not stream.
+    log_std: divides what is left.
+  """
+
+  sample_rate_hz: int = 16_000
+  window_ms: int = 25
+  hop_ms: int = 10
+  fft_samples: int = 512
+  num_mel_bins: int = 80
+  lower_edge_hertz: float = 125.0
+  upper_edge_hertz: float = 7600.0
+  floor: float = 1e-3
+  log_mean: float = -1.86
+  log_std: float = 2.24
+
+  def __post_init__(self) -> None:
+    if not 0 < self.window_samples <= self.fft_samples:
+      raise InputError(
+        f"found a window of {self.window_samples} samples, expected 1 to "
+        f"fft_samples={self.fft_samples}: change window_ms or fft_samples"
+      )
+    if self.hop_samples < 1 or self.num_mel_bins < 1:
+      raise InputError(
+        f"found hop_ms={self.hop_ms}, num_mel_bins={self.num_mel_bins}, "
+        "expected both positive"
+      )
+    if not (
+      0
+      <= self.lower_edge_hertz
+      < self.upper_edge_hertz
+      <= self.sample_rate_hz / 2
+    ):
+      raise InputError(
+        f"found mel edges {self.lower_edge_hertz} and "
+        f"{self.upper_edge_hertz} Hz, expected 0 <= lower < upper <= "
+        f"{self.sample_rate_hz / 2}"
+      )
+    if self.floor <= 0 or self.log_std <= 0:
+      raise InputError(
+        f"found floor={self.floor}, log_std={self.log_std}, expected both "
+        "positive"
+      )
+
+  @property
+  def window_samples(self) -> int:
+    """Samples in one analysis window."""
+    return self.sample_rate_hz * self.window_ms // 1000
+
+  @property
+  def hop_samples(self) -> int:
+    """Samples from one frame to the next."""
+    return self.sample_rate_hz * self.hop_ms // 1000
+
+
+def num_frames(samples: int, config: LogMelConfig = LogMelConfig()) -> int:
+  """Returns T = ceil(S / hop), the frames of that many samples."""
+  return math.ceil(samples / config.hop_samples)
+
+
+@tf.keras.utils.register_keras_serializable(package="lingvo_lite")
+class LogMel(tf.keras.layers.Layer):
+  """Scaled log-mel magnitudes of raw audio.
+
+  `y = (log(max(|STFT(x)| M, floor)) - log_mean) / log_std`, with M the
+  triangles of the HTK mel scale. Frame t looks at the samples from
+  `t * hop` on, zeros after the end, so that T = ceil(S / hop).
+
+  Only operations that TFLite has built in; no trained weights.
+  """
+
+  def __init__(
+    self, config: LogMelConfig = LogMelConfig(), **kwargs: Any
+  ) -> None:
+    """Makes the layer.
+
+    Args:
+      config: what the features are.
+      **kwargs: of `tf.keras.layers.Layer`.
+    """
+    super().__init__(trainable=False, **kwargs)
+    self._config = config
+    self._bands = _mel_bands(config)
+
+  def call(self, pcm: tf.Tensor) -> tf.Tensor:
+    """Returns the features.
+
+    Args:
+      pcm: float32[B, S], samples in [-1, 1], S >= 1.
+
+    Returns:
+      float32[B, T, F].
+    """
+    c = self._config
+    padded = tf.pad(pcm, [[0, 0], [0, c.window_samples - 1]])
+    spectrum = tf.signal.stft(
+      padded, c.window_samples, c.hop_samples, c.fft_samples
+    )
+    magnitude = tf.abs(spectrum)
+    shape = tf.shape(magnitude)
+    # Two axes, so that each product becomes one fully connected operation.
+    flat = tf.reshape(magnitude, [-1, c.fft_samples // 2 + 1])
+    mel = tf.concat(
+      [tf.matmul(flat[:, first:last], m) for first, last, m in self._bands],
+      axis=-1,
+    )
+    scaled = (tf.math.log(tf.maximum(mel, c.floor)) - c.log_mean) / c.log_std
+    features = tf.reshape(scaled, [shape[0], shape[1], c.num_mel_bins])
+    features.set_shape([pcm.shape[0], None, c.num_mel_bins])
+    return features
+
+  def get_config(self) -> dict[str, Any]:
+    """Returns what `from_config` needs."""
+    return {
+      **super().get_config(),
+      "config": dataclasses.asdict(self._config),
+    }
+
+  @classmethod
+  def from_config(cls, config: dict[str, Any]) -> "LogMel":
+    """Makes the layer that `get_config` described."""
+    config = dict(config)
+    config.pop("trainable", None)
+    return cls(LogMelConfig(**config.pop("config")), **config)
+
+
+def _mel_bands(config: LogMelConfig) -> list[tuple[int, int, np.ndarray]]:
+  """Cuts the mel matrix into bands without their rows of zeros.
+
+  Args:
+    config: what the features are.
+
+  Returns:
+    One `(first, last, matrix)` a band: the FFT bins `first:last` that it
+    touches and float32[last - first, bins of the band].
+  """
+  matrix = tf.signal.linear_to_mel_weight_matrix(
+    config.num_mel_bins,
+    config.fft_samples // 2 + 1,
+    config.sample_rate_hz,
+    config.lower_edge_hertz,
+    config.upper_edge_hertz,
+  )
+  with tf.init_scope():
+    matrix = np.asarray(matrix)
+  bands = []
+  for start in range(0, config.num_mel_bins, _BAND_MEL_BINS):
+    columns = matrix[:, start : start + _BAND_MEL_BINS]
+    touched = np.flatnonzero(columns.any(axis=1))
+    first, last = int(touched[0]), int(touched[-1]) + 1
+    bands.append((first, last, columns[first:last]))
+  return bands

@@ -1,0 +1,184 @@
+"""SpecAugment and its kin: training features that no recording had.
+
+All of it is graph operations on scaled log-mel features, drawn from a stateless
+seed. Zero, the mean of the features, stands for what is hidden.
+
+Reference: Park et al., SpecAugment, Interspeech 2019 (without time warping; a
+plain change of speed takes its place).
+"""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from lingvo_lite.audio.log_mel import LogMelConfig
+from lingvo_lite.stage.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecAugmentConfig:
+  """How strongly features are altered; zero switches a part off.
+
+  Attributes:
+    frequency_masks: how many bands of mel bins are hidden.
+    max_frequency_mask_bins: widest band.
+    time_masks: how many stretches of frames are hidden.
+    max_time_mask_frames: longest stretch.
+    max_time_mask_fraction: longest stretch as a fraction of the utterance, so
+      that a short command keeps most of its words.
+    max_gain_db: the level is raised or lowered by up to this.
+    max_speed_change: the speed is changed by a factor in 1 - this to 1 + this
+      (the pitch stays).
+  """
+
+  frequency_masks: int = 2
+  max_frequency_mask_bins: int = 15
+  time_masks: int = 2
+  max_time_mask_frames: int = 40
+  max_time_mask_fraction: float = 0.05
+  max_gain_db: float = 6.0
+  max_speed_change: float = 0.1
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      if getattr(self, field.name) < 0:
+        raise InputError(
+          f"found {field.name}={getattr(self, field.name)}, expected 0 (off) "
+          "or more"
+        )
+    if self.max_time_mask_fraction > 1 or self.max_speed_change >= 1:
+      raise InputError(
+        f"found max_time_mask_fraction={self.max_time_mask_fraction}, "
+        f"max_speed_change={self.max_speed_change}, expected fractions: at "
+        "most 1, and below 1"
+      )
+
+
+def draw_speeds(
+  lengths: tf.Tensor,
+  least_lengths: tf.Tensor,
+  seed: tf.Tensor,
+  config: SpecAugmentConfig,
+) -> tf.Tensor:
+  """Draws a speed for each utterance.
+
+  Args:
+    lengths: int32[B], frames.
+    least_lengths: int32[B], frames that must remain for the transcript to fit.
+    seed: int32[2].
+    config: how strongly.
+
+  Returns:
+    float32[B], 1 for the recorded speed, more for faster.
+  """
+  change = config.max_speed_change
+  speeds = tf.random.stateless_uniform(
+    tf.shape(lengths), seed, 1.0 - change, 1.0 + change
+  )
+  fastest = (lengths - 1) / tf.maximum(least_lengths - 1, 1)
+  return tf.minimum(speeds, tf.maximum(tf.cast(fastest, tf.float32), 1.0))
+
+
+def stretched_lengths(lengths: tf.Tensor, speeds: tf.Tensor) -> tf.Tensor:
+  """Returns int32[B], the frames that `stretch` makes of int32[B] frames."""
+  # A hair more, so that a whole quotient is not lost to rounding.
+  last = tf.cast(lengths - 1, tf.float32) / speeds + 1e-3
+  return tf.cast(tf.floor(last), tf.int32) + 1
+
+
+def stretch(
+  features: tf.Tensor,
+  lengths: tf.Tensor,
+  speeds: tf.Tensor,
+  frames: tf.Tensor,
+) -> tf.Tensor:
+  """Changes the speed of each utterance by linear interpolation.
+
+  Args:
+    features: float32[B, T, F].
+    lengths: int32[B], frames of them that count.
+    speeds: float32[B].
+    frames: int32[], T of the result.
+
+  Returns:
+    float32[B, frames, F]; frames past the new lengths repeat the last one.
+  """
+  position = tf.range(frames, dtype=tf.float32)[tf.newaxis] * speeds[:, None]
+  last = lengths[:, tf.newaxis] - 1
+  before = tf.minimum(tf.cast(position, tf.int32), last)
+  after = tf.minimum(before + 1, last)
+  weight = (position - tf.floor(position))[..., tf.newaxis]
+  return (1.0 - weight) * tf.gather(
+    features, before, batch_dims=1
+  ) + weight * tf.gather(features, after, batch_dims=1)
+
+
+def spec_augment(
+  features: tf.Tensor,
+  lengths: tf.Tensor,
+  seed: tf.Tensor,
+  config: SpecAugmentConfig,
+) -> tf.Tensor:
+  """Shifts the level and hides bands and stretches.
+
+  Args:
+    features: float32[B, T, F], scaled log-mel.
+    lengths: int32[B], frames of them that count.
+    seed: int32[2]; the same seed alters the same way.
+    config: how strongly.
+
+  Returns:
+    float32[B, T, F].
+  """
+  batch, frames, bins = tf.unstack(tf.shape(features))
+  seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+  # A factor on the audio is a shift of the logarithm; the affine divides it.
+  per_db = math.log(10.0) / 20.0 / LogMelConfig().log_std
+  limit = config.max_gain_db * per_db
+  features += tf.random.stateless_uniform(
+    [batch, 1, 1], seeds[0], -limit, limit
+  )
+  widest_bins = tf.fill([batch], float(config.max_frequency_mask_bins))
+  keep_bins = _keep(
+    bins,
+    tf.fill([batch], bins),
+    widest_bins,
+    config.frequency_masks,
+    seeds[1],
+  )
+  longest = tf.minimum(
+    config.max_time_mask_fraction * tf.cast(lengths, tf.float32),
+    float(config.max_time_mask_frames),
+  )
+  keep_frames = _keep(frames, lengths, longest, config.time_masks, seeds[2])
+  keep = keep_frames[:, :, tf.newaxis] & keep_bins[:, tf.newaxis, :]
+  return tf.where(keep, features, 0.0)
+
+
+def _keep(
+  size: tf.Tensor,
+  lengths: tf.Tensor,
+  widest: tf.Tensor,
+  masks: int,
+  seed: tf.Tensor,
+) -> tf.Tensor:
+  """Draws masks on one axis.
+
+  Args:
+    size: int32[], length of the axis.
+    lengths: int32[B], how much of it counts; masks fall inside.
+    widest: float32[B], widest mask.
+    masks: how many.
+    seed: int32[2].
+
+  Returns:
+    bool[B, size], True = keep.
+  """
+  uniform = tf.random.stateless_uniform([2, tf.size(lengths), masks], seed)
+  widths = tf.floor(uniform[0] * (widest[:, tf.newaxis] + 1.0))
+  room = tf.cast(lengths, tf.float32)[:, tf.newaxis] - widths
+  starts = tf.floor(uniform[1] * (room + 1.0))
+  place = tf.range(size, dtype=tf.float32)[tf.newaxis, tf.newaxis]
+  hidden = (place >= starts[..., None]) & (place < (starts + widths)[..., None])
+  return ~tf.reduce_any(hidden, axis=1)

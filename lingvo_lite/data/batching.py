@@ -1,0 +1,258 @@
+"""Batches of utterances of similar length, in a handful of shapes.
+
+Durations are rounded up to at most `MAX_BUCKETS` lengths, so that a graph is
+traced for few shapes and little is computed on padding.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from lingvo_lite.audio.spec_augment import (
+  SpecAugmentConfig,
+  draw_speeds,
+  spec_augment,
+  stretch,
+  stretched_lengths,
+)
+from lingvo_lite.data.examples import Example, min_frames
+from lingvo_lite.stage.errors import InputError
+
+MAX_BUCKETS = 8
+
+# Bucket lengths are multiples of this: of 4 for the subsampling, and of more so
+# that near quantiles fall together.
+_BUCKET_MULTIPLE = 8
+
+# Utterances are sorted by length times a random factor up to this, so that
+# each epoch puts others together.
+_LENGTH_JITTER = 1.05
+
+_FOREVER = np.iinfo(np.int64).max
+
+
+def bucket_lengths(
+  frame_counts: Sequence[int], stretch_by: float = 1.0
+) -> list[int]:
+  """Returns the lengths, ascending, that batches of such utterances have.
+
+  They lie halfway between the quantiles, which would spend too much padding on
+  the few longest utterances, and equal steps, which would on the many others.
+
+  Args:
+    frame_counts: T of each utterance.
+    stretch_by: how much longer than that an utterance may become.
+
+  Returns:
+    At most `MAX_BUCKETS` multiples of 8; the last holds every utterance.
+  """
+  longest = np.ceil(max(frame_counts) * stretch_by)
+  steps = np.arange(1, MAX_BUCKETS + 1) / MAX_BUCKETS
+  quantiles = np.quantile(frame_counts, steps)
+  quantiles[-1] = longest
+  shortest = min(frame_counts)
+  between = (quantiles + shortest + (longest - shortest) * steps) / 2
+  rounded = np.ceil(between / _BUCKET_MULTIPLE) * _BUCKET_MULTIPLE
+  return sorted({int(length) for length in rounded})
+
+
+class _Store:
+  """All examples of a set as a few tensors that a graph gathers from."""
+
+  def __init__(self, examples: Sequence[Example]) -> None:
+    if not examples:
+      raise InputError("found no examples to batch, expected at least one")
+    counts = [len(example.features) for example in examples]
+    widest = max(len(example.labels) for example in examples)
+    labels = np.zeros([len(examples), widest], np.int32)
+    for row, example in zip(labels, examples, strict=True):
+      row[: len(example.labels)] = example.labels
+    # One long tensor rather than a padded one: memory holds speech only.
+    self.features = tf.concat([e.features for e in examples], axis=0)
+    self.starts = tf.constant(np.cumsum([0] + counts[:-1]), tf.int32)
+    self.lengths = tf.constant(counts, tf.int32)
+    self.least_lengths = tf.constant(
+      [min_frames(example.labels) for example in examples], tf.int32
+    )
+    self.labels = tf.constant(labels)
+    self.label_lengths = tf.constant(
+      [len(example.labels) for example in examples], tf.int32
+    )
+
+  def gather(self, index: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    """Returns float32[B, frames, F] of the examples int32[B]."""
+    place = tf.minimum(
+      tf.range(frames)[tf.newaxis], tf.gather(self.lengths, index)[:, None] - 1
+    )
+    return tf.gather(
+      self.features, tf.gather(self.starts, index)[:, tf.newaxis] + place
+    )
+
+
+def bucketed_batches(
+  examples: Sequence[Example],
+  batch_size: int,
+  seed: int,
+  augment: SpecAugmentConfig | None = None,
+  repeat: bool = True,
+  start_step: int = 0,
+) -> tf.data.Dataset:
+  """Batches for training, shuffled anew each epoch.
+
+  Every utterance comes once an epoch, in a batch of utterances of similar
+  length; batches come in random order. All batches are full: the one that
+  would not be is topped up with utterances of about its length. The same seed
+  gives the same batches on any machine.
+
+  All features stay in memory (10 hours of speech take 1.2 GB). For more,
+  write them to TFRecord files once and let `_Store.gather` read from there; the
+  plan of an epoch needs the lengths only.
+
+  Args:
+    examples: what to learn from.
+    batch_size: B.
+    seed: of the order and of the augmentation.
+    augment: how features are altered; None leaves them as they are.
+    repeat: whether epochs follow each other for ever.
+    start_step: how many batches to leave out, at no cost: to resume.
+
+  Returns:
+    A dataset of `features` float32[B, T, F], `lengths` int32[B], `labels`
+    int32[B, U] padded with 0, and `label_lengths` int32[B]. T is one of
+    `bucket_lengths`; U is the same in all batches.
+
+  Raises:
+    InputError: if there is no example or the batch size is not positive.
+  """
+  if batch_size < 1:
+    raise InputError(f"found batch_size={batch_size}, expected 1 or more")
+  store = _Store(examples)
+  longest = 1.0 / (1.0 - augment.max_speed_change) if augment else 1.0
+  edges = tf.constant(bucket_lengths(store.lengths.numpy(), longest), tf.int32)
+  root_seed = tf.constant([seed, 0], tf.int64)
+
+  def plan(epoch: tf.Tensor) -> tf.data.Dataset:
+    speed_seed, order_seed, mask_seed = tf.unstack(
+      tf.random.experimental.stateless_split(
+        tf.random.experimental.stateless_fold_in(root_seed, epoch), 3
+      )
+    )
+    if augment is None:
+      speeds = tf.ones(tf.shape(store.lengths))
+    else:
+      speeds = draw_speeds(
+        store.lengths, store.least_lengths, speed_seed, augment
+      )
+    # Speeds come before the order, so that batches are of similar lengths
+    # after the change.
+    lengths = stretched_lengths(store.lengths, speeds)
+    index = _shuffled_batches(lengths, batch_size, order_seed)
+    seeds = tf.random.experimental.stateless_split(
+      mask_seed, tf.shape(index)[0]
+    )
+    return tf.data.Dataset.from_tensor_slices(
+      (index, tf.gather(speeds, index), seeds)
+    )
+
+  def batch(
+    index: tf.Tensor, speeds: tf.Tensor, mask_seed: tf.Tensor
+  ) -> dict[str, tf.Tensor]:
+    recorded = tf.gather(store.lengths, index)
+    lengths = stretched_lengths(recorded, speeds)
+    frames = _round_up(lengths, edges)
+    if augment is None:
+      features = store.gather(index, frames)
+    else:
+      features = store.gather(index, tf.reduce_max(recorded))
+      features = stretch(features, recorded, speeds, frames)
+      features = spec_augment(features, lengths, mask_seed, augment)
+    return _as_batch(store, index, features, lengths, frames)
+
+  epochs = tf.data.Dataset.range(_FOREVER if repeat else 1)
+  planned = epochs.flat_map(plan).skip(start_step)
+  return planned.map(batch, num_parallel_calls=2, deterministic=True).prefetch(
+    4
+  )
+
+
+def eval_batches(
+  examples: Sequence[Example], batch_size: int
+) -> tf.data.Dataset:
+  """Batches for evaluation: every example once, the shortest first.
+
+  Args:
+    examples: what to measure on.
+    batch_size: B; the last batch may be smaller.
+
+  Returns:
+    A dataset as that of `bucketed_batches`, with also `index` int32[B]: the
+    position of each in `examples`.
+
+  Raises:
+    InputError: if there is no example.
+  """
+  store = _Store(examples)
+  edges = tf.constant(bucket_lengths(store.lengths.numpy()), tf.int32)
+
+  def batch(index: tf.Tensor) -> dict[str, tf.Tensor]:
+    lengths = tf.gather(store.lengths, index)
+    frames = _round_up(lengths, edges)
+    features = store.gather(index, frames)
+    return {
+      **_as_batch(store, index, features, lengths, frames),
+      "index": index,
+    }
+
+  order = tf.argsort(store.lengths, stable=True)
+  dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+  return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(
+    4
+  )
+
+
+def _shuffled_batches(
+  lengths: tf.Tensor, batch_size: int, seed: tf.Tensor
+) -> tf.Tensor:
+  """Returns int32[batches, B], the examples of each batch of one epoch."""
+  jitter_seed, order_seed = tf.unstack(
+    tf.random.experimental.stateless_split(seed, 2)
+  )
+  count = tf.size(lengths)
+  jitter = tf.random.stateless_uniform(
+    [count], jitter_seed, 1.0, _LENGTH_JITTER
+  )
+  by_length = tf.argsort(tf.cast(lengths, tf.float32) * jitter)
+  batches = -(-count // batch_size)
+  # The longest ones come round again until the last batch is full, or all of
+  # them where they are fewer than one batch.
+  missing = batches * batch_size - count
+  filler = tf.gather(
+    by_length, tf.math.floormod(count - 1 - tf.range(missing), count)
+  )
+  index = tf.reshape(tf.concat([by_length, filler], 0), [-1, batch_size])
+  shuffled = tf.argsort(tf.random.stateless_uniform([batches], order_seed))
+  return tf.gather(index, shuffled)
+
+
+def _round_up(lengths: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+  """Returns the least of `edges` that holds the longest of `lengths`."""
+  longest = tf.reduce_max(lengths, keepdims=True)
+  return tf.gather(edges, tf.searchsorted(edges, longest))[0]
+
+
+def _as_batch(
+  store: _Store,
+  index: tf.Tensor,
+  features: tf.Tensor,
+  lengths: tf.Tensor,
+  frames: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+  """Puts a batch together, with zeros after the end of each utterance."""
+  keep = tf.sequence_mask(lengths, frames)[:, :, tf.newaxis]
+  return {
+    "features": tf.where(keep, features, 0.0),
+    "lengths": lengths,
+    "labels": tf.gather(store.labels, index),
+    "label_lengths": tf.gather(store.label_lengths, index),
+  }

@@ -1,0 +1,172 @@
+"""Trains a Conformer-CTC model on the server's public speech.
+
+  ./bazelw run //lingvo_lite:pretrain -- --out=DIR
+
+writes into DIR: `model.keras`; `initial.keras`, the values it began with, which
+the importance probes reset layers to; `training.json`, the curve; and
+`manifest.json`. Stopped at any moment, the same command goes on.
+"""
+
+from lingvo_lite.stage import entry_point
+
+import dataclasses  # noqa: I001
+import os
+import shutil
+import time
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.batching import bucketed_batches
+from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.examples import load_examples
+from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.models.model_file import save_model
+from lingvo_lite.models.presets import PRESETS
+from lingvo_lite.stage.files import read_json, write_json
+from lingvo_lite.stage.manifest import write_manifest
+from lingvo_lite.text.vocabulary import CharacterVocabulary
+from lingvo_lite.training.central import CentralTraining, TrainingConfig
+from lingvo_lite.training.ctc_objective import ctc_objective
+
+_CORPUS = flags.DEFINE_string(
+  "corpus",
+  None,
+  "Folder with the server's speech below server/, in the LibriSpeech layout."
+  " Left out: the default corpus (synthetic speech).",
+)
+_OUT = flags.DEFINE_string(
+  "out",
+  None,
+  "Folder for the model, its curve and its manifest. Left out:"
+  " lingvo_lite_runs/pretrain.",
+)
+_PRESET = flags.DEFINE_enum(
+  "preset", "tiny", sorted(PRESETS), "Size of the model."
+)
+_NORM = flags.DEFINE_enum(
+  "norm",
+  "group",
+  ["group", "layer", "batch"],
+  "Norm of the convolution module. Batch norm cannot be trained federated.",
+)
+_STEPS = flags.DEFINE_integer("steps", 4000, "Updates.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
+_LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", 2e-3, "Highest learning rate, reached after the warm-up."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+  "max_bad_fraction",
+  0.05,
+  "More than this fraction of unusable utterances is an error.",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Trains and writes the artifact."""
+  del argv
+  started = time.monotonic()
+  out = (
+    entry_point.user_path(_OUT.value)
+    if _OUT.value
+    else entry_point.default_folder("pretrain")
+  )
+  config = TrainingConfig(
+    steps=_STEPS.value,
+    batch_size=_BATCH_SIZE.value,
+    peak_learning_rate=_LEARNING_RATE.value,
+    seed=_SEED.value,
+  )
+  model_config = dataclasses.replace(PRESETS[_PRESET.value], norm=_NORM.value)
+  augment = SpecAugmentConfig()
+  if _CORPUS.value:
+    corpus = entry_point.user_path(_CORPUS.value)
+  else:
+    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+
+  vocabulary = CharacterVocabulary()
+  utterances = load_librispeech(os.path.join(corpus, "server"))
+  train, held_out = split_held_out(utterances)
+  logging.info("reading %d utterances of server speech", len(utterances))
+  train_set = load_examples(train, vocabulary, _MAX_BAD_FRACTION.value)
+  held_out_set = load_examples(held_out, vocabulary, _MAX_BAD_FRACTION.value)
+
+  model = build_ctc_model(model_config, _SEED.value)
+  logging.info(
+    "training %s, %.2f M parameters, for %d updates",
+    _PRESET.value,
+    model.count_params() / 1e6,
+    config.steps,
+  )
+  initial_path = os.path.join(out, "initial.keras")
+  save_model(model, model_config, initial_path)
+  curve_path = os.path.join(out, "training.json")
+  checkpoints = os.path.join(out, "checkpoints")
+  training = CentralTraining(
+    model,
+    lambda batch: ctc_objective(model, batch),
+    config,
+    checkpoints,
+  )
+  if training.step:
+    logging.info("going on from update %d", training.step)
+  history = []
+  if training.step and os.path.exists(curve_path):
+    history = read_json(curve_path, "the training curve")["rows"]
+  recognizer = Recognizer(model, held_out_set.examples, vocabulary)
+  batches = bucketed_batches(
+    train_set.examples,
+    config.batch_size,
+    config.seed,
+    augment,
+    start_step=training.step,
+  )
+
+  def evaluate() -> dict[str, float]:
+    return {"held_out_wer": recognizer.word_error_rate()}
+
+  def keep_curve(rows) -> None:
+    write_json(curve_path, {"schema_version": 1, "rows": rows})
+
+  history = training.run(batches, evaluate, history, keep_curve)
+  model_path = os.path.join(out, "model.keras")
+  save_model(model, model_config, model_path)
+  keep_curve(history)
+  write_manifest(
+    out,
+    stage="pretrain",
+    config={
+      "preset": _PRESET.value,
+      "model": model_config.to_dict(),
+      "training": dataclasses.asdict(config),
+      "spec_augment": dataclasses.asdict(augment),
+      "max_bad_fraction": _MAX_BAD_FRACTION.value,
+    },
+    seed=_SEED.value,
+    inputs=[u.audio_path for u in utterances],
+    outputs=[model_path, initial_path, curve_path],
+    seconds=history[-1]["seconds"] if history else 0.0,
+    metrics={
+      "parameters": model.count_params(),
+      "train_utterances": len(train_set.examples),
+      "held_out_utterances": len(held_out_set.examples),
+      "held_out_wer": history[-1]["held_out_wer"],
+    },
+    skipped_utterances=train_set.skipped + held_out_set.skipped,
+  )
+  shutil.rmtree(checkpoints, ignore_errors=True)
+  logging.info(
+    "held-out WER %.3f after %.0f s; written to %s",
+    history[-1]["held_out_wer"],
+    time.monotonic() - started,
+    out,
+  )
+
+
+if __name__ == "__main__":
+  entry_point.run(main)

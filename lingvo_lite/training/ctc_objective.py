@@ -1,0 +1,30 @@
+"""The loss of speech recognition on a batch."""
+
+import tensorflow as tf
+
+from lingvo_lite.losses.ctc import ctc_loss
+from lingvo_lite.models.ctc_model import subsampled_lengths
+
+
+def ctc_objective(
+  model: tf.keras.Model, batch: dict[str, tf.Tensor]
+) -> tf.Tensor:
+  """Returns the mean over the batch of the CTC loss a label.
+
+  A mean a label, not an utterance: long sentences would otherwise outweigh
+  short commands.
+
+  Args:
+    model: `[features, lengths]` to logits, called as in training.
+    batch: as `bucketed_batches` makes them.
+  """
+  logits = model([batch["features"], batch["lengths"]], training=True)
+  losses = ctc_loss(
+    batch["labels"],
+    batch["label_lengths"],
+    logits,
+    subsampled_lengths(batch["lengths"]),
+  )
+  return tf.reduce_sum(losses) / tf.cast(
+    tf.reduce_sum(batch["label_lengths"]), losses.dtype
+  )

@@ -1,0 +1,84 @@
+"""How a model may be compressed: the recipes by name."""
+
+import dataclasses
+
+from lingvo_lite.stage.errors import InputError
+
+MIN_BITS = 2
+MAX_BITS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """What is kept of the weights, and how long the rest may heal.
+
+  Names say what is kept: `int4_2of4` keeps 2 weights of every 4 inputs and 4
+  bits of each.
+
+  Attributes:
+    name: what the recipe and its files are called.
+    weight_bits: bits of a weight of a matrix; None: float32.
+    kept_of: `(n, m)`: n weights are kept of m neighbours along the inputs of a
+      matrix; None: all.
+    prune_steps: fine-tuning steps after pruning, before quantisation. At least
+      1 with `kept_of`: the first step chooses the mask.
+    quantize_steps: quantisation-aware fine-tuning steps.
+    learning_rate: highest one of the fine-tuning.
+  """
+
+  name: str
+  weight_bits: int | None = None
+  kept_of: tuple[int, int] | None = None
+  prune_steps: int = 0
+  quantize_steps: int = 0
+  learning_rate: float = 3e-4
+
+  def __post_init__(self):
+    if self.weight_bits is not None and not (
+      MIN_BITS <= self.weight_bits <= MAX_BITS
+    ):
+      raise InputError(
+        f"found weight_bits {self.weight_bits} in the recipe {self.name},"
+        f" expected {MIN_BITS} to {MAX_BITS} or none"
+      )
+    if self.kept_of is not None and not 0 < self.kept_of[0] < self.kept_of[1]:
+      raise InputError(
+        f"found kept_of {self.kept_of} in the recipe {self.name}, expected"
+        " (n, m) with 0 < n < m: n weights are kept of m"
+      )
+    if (self.kept_of is not None) != (self.prune_steps > 0):
+      raise InputError(
+        f"found prune_steps {self.prune_steps} with kept_of {self.kept_of} in"
+        f" the recipe {self.name}, expected steps where something is pruned and"
+        " none elsewhere"
+      )
+    if self.quantize_steps and self.weight_bits is None:
+      raise InputError(
+        f"found quantize_steps {self.quantize_steps} without weight_bits in the"
+        f" recipe {self.name}, expected no steps or a number of bits"
+      )
+
+
+_ALL = (
+  Recipe("float32"),
+  Recipe("int8", weight_bits=8),
+  Recipe("int4", weight_bits=4, quantize_steps=60),
+  Recipe("int2", weight_bits=2, quantize_steps=150, learning_rate=1e-3),
+  Recipe(
+    "int4_2of4",
+    weight_bits=4,
+    kept_of=(2, 4),
+    prune_steps=1,
+    quantize_steps=150,
+  ),
+)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+
+
+def find_recipe(name: str) -> Recipe:
+  """Returns the recipe of that name; InputError when there is none."""
+  if name not in RECIPES:
+    raise InputError(
+      f"found the recipe {name!r}, expected one of {', '.join(RECIPES)}"
+    )
+  return RECIPES[name]
