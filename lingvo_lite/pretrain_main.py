@@ -9,7 +9,7 @@ the importance probes reset layers to; `training.json`, the curve; and
 
 from lingvo_lite.stage import entry_point
 
-import dataclasses  # noqa: I001
+import dataclasses
 import os
 import shutil
 import time

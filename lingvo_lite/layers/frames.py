@@ -4,6 +4,8 @@ Shape letters, here and in all layers: B batch, T frames, F mel bins, D model
 width, C channels, N heads, H width of a head.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 _REGISTER = tf.keras.utils.register_keras_serializable("lingvo_lite")
@@ -11,7 +13,9 @@ _REGISTER = tf.keras.utils.register_keras_serializable("lingvo_lite")
 
 def frame_mask(lengths: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
   """Returns float32[B, T]: 1 where a frame is speech, 0 where it is padding."""
-  return tf.cast(tf.range(frames)[tf.newaxis] < lengths[:, tf.newaxis], tf.float32)
+  return tf.cast(
+    tf.range(frames)[tf.newaxis] < lengths[:, tf.newaxis], tf.float32
+  )
 
 
 @_REGISTER
@@ -72,7 +76,7 @@ class Scale(tf.keras.layers.Layer):
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
     return inputs * self.factor
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), "factor": self.factor}
 
 
@@ -88,5 +92,5 @@ class Residual(tf.keras.layers.Layer):
     residual, branch = inputs
     return residual + (branch if self.weight == 1.0 else self.weight * branch)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), "weight": self.weight}

@@ -4,6 +4,9 @@ Layer norms elsewhere in the block are Keras's own; these differ because they
 average over frames, of which some are padding.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from lingvo_lite.layers.frames import frame_mask
@@ -33,7 +36,7 @@ class GroupNorm(tf.keras.layers.Layer):
     self.causal = causal
     self.epsilon = epsilon
 
-  def build(self, input_shapes):
+  def build(self, input_shapes: Sequence[tf.TensorShape]) -> None:
     channels = input_shapes[0][-1]
     if channels % self.groups:
       raise ValueError(
@@ -69,7 +72,7 @@ class GroupNorm(tf.keras.layers.Layer):
     normal = centred * tf.math.rsqrt(variance + self.epsilon)
     return tf.reshape(normal, shape) * self.gamma + self.beta
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {
       **super().get_config(),
       "groups": self.groups,
@@ -96,7 +99,7 @@ class BatchNorm(tf.keras.layers.Layer):
     self.momentum = momentum
     self.epsilon = epsilon
 
-  def build(self, input_shapes):
+  def build(self, input_shapes: Sequence[tf.TensorShape]) -> None:
     channels = input_shapes[0][-1]
     self.gamma = self.add_weight("gamma", [channels], initializer="ones")
     self.beta = self.add_weight("beta", [channels], initializer="zeros")
@@ -107,7 +110,9 @@ class BatchNorm(tf.keras.layers.Layer):
       "moving_variance", [channels], initializer="ones", trainable=False
     )
 
-  def call(self, inputs, training=False):
+  def call(
+    self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False
+  ) -> tf.Tensor:
     """Normalises `(values float32[B, T, C], lengths int32[B])`."""
     values, lengths = inputs
     if training:
@@ -125,7 +130,7 @@ class BatchNorm(tf.keras.layers.Layer):
     scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
     return (values - mean) * scale + self.beta
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {
       **super().get_config(),
       "momentum": self.momentum,

@@ -5,6 +5,8 @@ of their own, so that pruning and quantisation see them.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -40,7 +42,7 @@ class RelativePositions(tf.keras.layers.Layer):
     angles = distances[:, tf.newaxis] * rates[tf.newaxis]
     return tf.concat([tf.sin(angles), tf.cos(angles)], -1)[tf.newaxis]
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), "width": self.width}
 
 
@@ -71,14 +73,16 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.causal = causal
     self.left_context_frames = left_context_frames
 
-  def build(self, input_shapes):
+  def build(self, input_shapes: Sequence[tf.TensorShape]) -> None:
     shape = [self.num_heads, input_shapes[0][-1] // self.num_heads]
-    self.content_bias = self.add_weight("content_bias", shape, initializer="zeros")
+    self.content_bias = self.add_weight(
+      "content_bias", shape, initializer="zeros"
+    )
     self.position_bias = self.add_weight(
       "position_bias", shape, initializer="zeros"
     )
 
-  def call(self, inputs) -> tf.Tensor:
+  def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns the context, float32[B, T, N * H].
 
     Args:
@@ -122,7 +126,7 @@ class RelativeAttention(tf.keras.layers.Layer):
       allowed *= tf.cast(near, tf.float32)
     return (1.0 - allowed) * _NEVER
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {
       **super().get_config(),
       "num_heads": self.num_heads,
@@ -156,7 +160,5 @@ def _by_distance(matched: tf.Tensor) -> tf.Tensor:
   batch, heads, frames = shape[0], shape[1], shape[2]
   padded = tf.pad(matched, [[0, 0], [0, 0], [0, 0], [1, 0]])
   padded = tf.reshape(padded, [batch, heads, 2 * frames, frames])
-  shifted = tf.reshape(
-    padded[:, :, 1:], [batch, heads, frames, 2 * frames - 1]
-  )
+  shifted = tf.reshape(padded[:, :, 1:], [batch, heads, frames, 2 * frames - 1])
   return shifted[..., :frames]

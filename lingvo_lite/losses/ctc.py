@@ -15,7 +15,7 @@ def ctc_loss(
   dynamic-programming kernel, several times faster on a CPU than the dense form.
 
   Args:
-    labels: int32[B, U], padded with anything.
+    labels: int32[B, U], padded with anything; at least one label each.
     label_lengths: int32[B].
     logits: float32[B, T, V].
     logit_lengths: int32[B], frames of `logits` that are speech.

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import jiwer
 
 
-def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+def word_error_rate(
+  references: Sequence[str], hypotheses: Sequence[str]
+) -> float:
   """Edits per reference word over all utterances; may exceed 1.
 
   Args:

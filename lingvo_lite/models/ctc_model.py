@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,8 +25,12 @@ from lingvo_lite.models.conformer_config import ConformerConfig, block_name
 _NORM_EPSILON = 1e-3
 
 
-def subsampled_lengths(lengths):
-  """Returns how many logits come out for `lengths` frames (ints or a tensor)."""
+def subsampled_lengths(lengths: Any) -> Any:
+  """Returns how many logits come out for `lengths` frames.
+
+  Args:
+    lengths: an int, or a tensor or array of them.
+  """
   return ((lengths + 1) // 2 + 1) // 2
 
 

@@ -122,6 +122,8 @@ def _conv_slices(name: str, unit: int, norm: str) -> tuple[UnitSlice, ...]:
     UnitSlice(f"{name}/expand/bias:0", 0, unit, copies=2),
     UnitSlice(f"{name}/depthwise/depthwise_kernel:0", 1, unit),
     UnitSlice(f"{name}/depthwise/bias:0", 0, unit),
-    *(UnitSlice(f"{name}/inner_norm/{weight}:0", 0, unit) for weight in weights),
+    *(
+      UnitSlice(f"{name}/inner_norm/{weight}:0", 0, unit) for weight in weights
+    ),
     UnitSlice(f"{name}/contract/kernel:0", 0, unit),
   )

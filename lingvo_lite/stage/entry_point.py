@@ -46,7 +46,9 @@ def default_folder(*parts: str) -> str:
   return user_path(os.path.join("lingvo_lite_runs", *parts))
 
 
-def run(main: Callable[[Sequence[str]], None], positional: bool = False) -> None:
+def run(
+  main: Callable[[Sequence[str]], None], positional: bool = False
+) -> None:
   """Parses the flags, runs `main` and turns bad input into one line.
 
   Args:
@@ -94,8 +96,10 @@ class _OneLineFormatter(logging.PythonFormatter):
     self.datefmt = "%H:%M:%S"
 
   def format(self, record):
-    prefix = "" if record.levelname == "INFO" else f"{record.levelname.lower()}: "
-    return f"{self.formatTime(record, self.datefmt)} {prefix}{record.getMessage()}"
+    level = record.levelname.lower()
+    prefix = "" if level == "info" else f"{level}: "
+    time = self.formatTime(record, self.datefmt)
+    return f"{time} {prefix}{record.getMessage()}"
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:

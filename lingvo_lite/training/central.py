@@ -97,9 +97,7 @@ class CentralTraining:
       var_names=["bias", "gamma", "beta"]
     )
     self._optimizer.build(model.trainable_variables)
-    self._update = tf.function(
-      self._one_update(loss_fn), reduce_retracing=True
-    )
+    self._update = tf.function(self._one_update(loss_fn), reduce_retracing=True)
     self._manager = None
     if checkpoint_folder is not None:
       self._manager = self._restored(checkpoint_folder)
