@@ -5,27 +5,27 @@ plot serves a light and a dark page.
 """
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 _INK, _MUTED, _GRID, _CARD = "#000001", "#000002", "#000003", "#000004"
-_SERIES = ("#000005", "#000006", "#000007")
-_AMBIENT, _CRITICAL = "#000008", "#000009"
+_AMBIENT, _CRITICAL = "#000005", "#000006"
+_SERIES = tuple(f"#00001{index}" for index in range(1, 9))
 _VARIABLES = {
   _INK: "--ink",
   _MUTED: "--muted",
   _GRID: "--line",
   _CARD: "--card",
-  _SERIES[0]: "--series-1",
-  _SERIES[1]: "--series-2",
-  _SERIES[2]: "--series-3",
   _AMBIENT: "--ambient",
   _CRITICAL: "--critical",
+  **{color: f"--series-{n}" for n, color in enumerate(_SERIES, start=1)},
 }
 _STYLE = {
   "svg.fonttype": "none",
@@ -53,43 +53,67 @@ _STYLE = {
 }
 
 
-def importance_bars(rows: Sequence[Mapping[str, Any]]) -> str:
-  """Draws what resetting each part of the model costs.
+def importance_bars(
+  rows: Sequence[Mapping[str, Any]], keep_rates: Mapping[str, float]
+) -> str:
+  """Draws what resetting each part of the model costs, blocks below.
 
   Args:
-    rows: `group`, `delta` (WER minus the whole model's), `ambient` and, where
-      it was measured, `delta_low` and `delta_high`; drawn top to bottom.
+    rows: of the report's `importance`.
+    keep_rates: by width group, the fraction of its units that clients keep.
 
   Returns:
     An `<svg>` element.
   """
+  kinds = list(dict.fromkeys(row["kind"] for row in rows))
+  counts = [sum(row["kind"] == kind for row in rows) for kind in kinds]
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(8.6, 0.235 * len(rows) + 0.75))
-    axes = figure.add_subplot()
-    positions = range(len(rows))
-    axes.barh(
-      positions,
-      [row["delta"] for row in rows],
-      height=0.68,
-      color=[_AMBIENT if row["ambient"] else _CRITICAL for row in rows],
-    )
-    axes.errorbar(
-      [row["delta"] for row in rows],
-      positions,
-      xerr=_half_widths(rows, "delta"),
-      fmt="none",
-      ecolor=_INK,
-      elinewidth=0.9,
-      capsize=2,
-    )
-    axes.set_yticks(positions, [row["group"] for row in rows])
-    axes.tick_params(axis="y", labelcolor=_INK)
-    axes.invert_yaxis()
-    axes.margins(y=0.01)
-    axes.grid(axis="y", visible=False)
-    axes.axvline(0, color=_MUTED, linewidth=0.9)
-    axes.set_xlabel("WER added by the reset (1.00 = one error a word)")
+    figure = Figure(figsize=(8.6, 0.235 * len(rows) + 0.9))
+    panels = figure.subplots(
+      len(kinds), 1, sharex=True, squeeze=False, height_ratios=counts
+    )[:, 0]
+    for panel, kind in zip(panels, kinds, strict=True):
+      parts = [row for row in rows if row["kind"] == kind]
+      _bars(panel, parts, keep_rates)
+    panels[-1].set_xlabel("WER added by the reset (1.00 = one error a word)")
+    figure.subplots_adjust(hspace=0.08)
     return _svg(figure, "importance")
+
+
+def _bars(
+  axes: Axes,
+  rows: Sequence[Mapping[str, Any]],
+  keep_rates: Mapping[str, float],
+) -> None:
+  """Draws bars top to bottom, with intervals."""
+  positions = range(len(rows))
+  deltas = [row["delta"] for row in rows]
+  axes.barh(
+    positions,
+    deltas,
+    height=0.68,
+    color=[_AMBIENT if row["ambient"] else _CRITICAL for row in rows],
+  )
+  axes.errorbar(
+    deltas,
+    positions,
+    xerr=_error_bars(deltas, [row["ci"] for row in rows]),
+    fmt="none",
+    ecolor=_INK,
+    elinewidth=0.9,
+    capsize=2,
+  )
+  labels = []
+  for row in rows:
+    keep_rate = keep_rates.get(row["group"])
+    note = "" if keep_rate is None else f" · keeps {100 * keep_rate:3.0f} %"
+    labels.append(row["group"] + note)
+  axes.set_yticks(positions, labels)
+  axes.tick_params(axis="y", labelcolor=_INK)
+  axes.invert_yaxis()
+  axes.margins(y=0.01)
+  axes.grid(axis="y", visible=False)
+  axes.axvline(0, color=_MUTED, linewidth=0.9)
 
 
 def curves(
@@ -112,7 +136,7 @@ def curves(
     for panel, title in zip(panels, titles, strict=True):
       keys = [key for key, value in figures.items() if value == title]
       for color, key in zip(_SERIES, keys, strict=False):
-        points = [(row[x], row[key]) for row in rows if row.get(key) is not None]
+        points = [(row[x], row[key]) for row in rows if key in row]
         if not points:
           continue
         panel.plot(
@@ -130,6 +154,7 @@ def curves(
         panel.legend(fontsize=8, labelcolor=_INK)
     panels[-1].set_xlabel(x)
     panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.tight_layout()
     return _svg(figure, f"curves-{x}-{titles[0]}")
 
 
@@ -138,66 +163,69 @@ def trade_off(models: Sequence[Mapping[str, Any]], x: str, label: str) -> str:
 
   Args:
     models: rows of the report's `models`.
-    x: the cost's key, on a logarithmic axis.
-    label: the cost's name, unit included; bytes are drawn as kB.
+    x: the cost's key; bytes are drawn as kB on a logarithmic axis.
+    label: the cost's name, unit included.
 
   Returns:
     An `<svg>` element.
   """
-  scale = 1e-3 if x.endswith("bytes") else 1.0
-  costs = [model[x] * scale for model in models]
+  in_bytes = x.endswith("bytes")
+  costs = [model[x] / (1e3 if in_bytes else 1) for model in models]
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=(4.3, 3.0))
     axes = figure.add_subplot()
-    axes.errorbar(
-      costs,
-      [model["wer"] for model in models],
-      yerr=_half_widths(models, "wer"),
-      fmt="o",
-      color=_SERIES[0],
-      ecolor=_SERIES[0],
-      elinewidth=1,
-      capsize=2.5,
-      markersize=6,
-    )
-    # Far enough apart that the recipes' names do not run into each other.
-    for place, (cost, model) in enumerate(
-      sorted(zip(costs, models, strict=True), key=lambda pair: pair[0])
+    for color, cost, model in zip(
+      itertools.cycle(_SERIES), costs, models, strict=False
     ):
-      above = place % 2 == 0
-      axes.annotate(
-        model["recipe"],
-        (cost, model["wer"]),
-        xytext=(7, 7 if above else -7),
-        textcoords="offset points",
-        verticalalignment="bottom" if above else "top",
-        fontsize=8,
+      axes.errorbar(
+        [cost],
+        [model["wer"]],
+        yerr=_error_bars([model["wer"]], [model["wer_interval"]]),
+        fmt="o",
+        color=color,
+        elinewidth=1.2,
+        capsize=3,
+        markersize=7,
+        label=model["recipe"],
       )
-    axes.set_xscale("log")
-    axes.set_xlim(min(costs) / 1.25, max(costs) * 1.7)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    highest = max(model.get("wer_high", model["wer"]) for model in models)
+    if in_bytes:
+      low, high = min(costs) / 1.2, max(costs) * 1.2
+      axes.set_xscale("log")
+      axes.set_xlim(low, high)
+      axes.set_xticks(_log_ticks(low, high))
+      axes.xaxis.set_major_formatter("{x:g}")
+      axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+      axes.set_xlim(0, max(costs) * 1.15)
+    highest = max(model["wer_interval"][1] for model in models)
     axes.set_ylim(0, highest * 1.15 + 0.01)
-    axes.set_xticks(_log_ticks(min(costs) / 1.25, max(costs) * 1.7))
-    axes.set_xlabel(f"{label}, logarithmic")
-    axes.set_title("WER, all of eval/", color=_INK)
+    axes.set_xlabel(label)
+    axes.set_ylabel("WER, all of eval/")
+    axes.legend(
+      loc="upper center",
+      bbox_to_anchor=(0.45, -0.2),
+      ncols=3,
+      fontsize=8,
+      labelcolor=_INK,
+      handletextpad=0.2,
+    )
     return _svg(figure, f"trade-off-{x}")
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-  """Returns 1, 2, 5 x 10^n between the ends."""
-  steps = [m * 10.0**n for n in range(-6, 10) for m in (1, 2, 5)]
-  return [step for step in steps if low <= step <= high]
+  """Returns 1, 2, 3, 5 x 10^n between the ends."""
+  steps = [m * 10.0**n for n in range(-6, 10) for m in (1, 2, 3, 5)]
+  return [step for step in steps if low <= step <= high] or [low, high]
 
 
-def _half_widths(
-  rows: Sequence[Mapping[str, Any]], key: str
+def _error_bars(
+  values: Sequence[float], intervals: Sequence[tuple[float, float]]
 ) -> tuple[list[float], list[float]]:
-  """Returns the lengths of the error bars, 0 where no interval is known."""
+  """Returns how far each interval reaches below and above its value."""
+  pairs = list(zip(values, intervals, strict=True))
   return (
-    [max(0.0, row[key] - row.get(f"{key}_low", row[key])) for row in rows],
-    [max(0.0, row.get(f"{key}_high", row[key]) - row[key]) for row in rows],
+    [max(0.0, value - low) for value, (low, _) in pairs],
+    [max(0.0, high - value) for value, (_, high) in pairs],
   )
 
 

@@ -3,24 +3,30 @@
 Everything on the page comes from the report; nothing is loaded from elsewhere.
 """
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import plots
+from pipeline.report_elements import (
+  badge,
+  escape,
+  facts_table,
+  section,
+  show_bytes,
+  show_count,
+  show_percent,
+  show_rate,
+  show_seconds,
+  table_head,
+  tile,
+)
 from pipeline.report_style import STYLE
 
 # What the tiles and the byte breakdown are about: the smallest recipe that
 # still has to recognise well.
 _HEADLINE_RECIPE = "int4_2of4"
-_TONES = (
-  "--series-1",
-  "--series-3",
-  "--series-2",
-  "--accent",
-  "--ambient",
-  "--critical",
-)
+_DOMAIN_WORDS = {"general": "general sentences"}
+_TONES = tuple(f"--series-{index}" for index in range(1, 9))
 
 Report = Mapping[str, Any]
 
@@ -58,14 +64,14 @@ def _header(report: Report) -> str:
   corpus = report["corpus"]
   committed = report["server_model"] == "committed"
   badges = [
-    _badge(
+    badge(
       "starts from the committed pre-trained model"
       if committed
       else "server model pre-trained from scratch in this run"
     )
   ]
   if corpus["synthetic"]:
-    badges.insert(0, _badge("synthetic speech", "warn"))
+    badges.insert(0, badge("synthetic speech", "warn"))
   warning = (
     " The speech is <b>synthetic</b> (neural text-to-speech): these error rates"
     " say how the stages compare, not how people would be recognised."
@@ -73,8 +79,7 @@ def _header(report: Report) -> str:
     else ""
   )
   return (
-    "<h1>Federated training and compression of an on-device speech"
-    " recogniser</h1>\n"
+    "<h1>On-device speech recognition, trained federated</h1>\n"
     f'<p class="lead">Measured on {corpus["eval_utterances"]} utterances'
     f" ({corpus['eval_words']:,} words) of {corpus['eval_speakers']} speakers"
     f" heard in no training stage.{warning}</p>\n<p>{''.join(badges)}</p>"
@@ -87,43 +92,46 @@ def _tiles(report: Report) -> str:
   for name, domain in federated["domains"].items():
     change = domain["wer_after"] - domain["wer_before"]
     tiles.append(
-      _tile(
-        f"WER on {name}, after federated training",
-        _rate(domain["wer_after"]),
-        f"{_rate(domain['wer_before'])} before ({change:+.3f})",
+      tile(
+        f"WER on {_DOMAIN_WORDS.get(name, name)}",
+        show_rate(domain["wer_after"]),
+        f"after federated training; {show_rate(domain['wer_before'])} before"
+        f" ({change:+.3f})",
       )
     )
   tiles.append(
-    _tile(
+    tile(
       "Client model",
-      _percent(federated["client_params"] / federated["server_params"]),
-      f"of the server's parameters: {_count(federated['client_params'])} of"
-      f" {_count(federated['server_params'])}",
+      show_percent(federated["client_params"] / federated["server_params"]),
+      f"of the server's parameters: {show_count(federated['client_params'])} of"
+      f" {show_count(federated['server_params'])}",
     )
   )
   tiles.append(
-    _tile(
+    tile(
       "Per client and round",
-      _size(federated["download_bytes_per_client"]),
-      f"down, {_size(federated['upload_bytes_per_client'])} up;"
-      f" {federated['rounds']} rounds of {federated['cohort']} clients",
+      show_bytes(federated["download_bytes_per_client"]),
+      f"down, {show_bytes(federated['upload_bytes_per_client'])} up;"
+      f" {federated['cohort']} clients a round, rounds: {federated['rounds']}",
     )
   )
   small = _recipe(report, _HEADLINE_RECIPE)
   if small:
     tiles.append(
-      _tile(
+      tile(
         f"{small['recipe']} file",
-        _size(small["bytes"]),
-        f"{_percent(small['bytes_vs_float32'])} of float32,"
-        f" {_size(small['gzip_bytes'])} gzipped, WER {_rate(small['wer'])}",
+        show_bytes(small["bytes"]),
+        f"{show_percent(small['bytes_vs_float32'])} of float32,"
+        f" {show_bytes(small['gzip_bytes'])} gzipped,"
+        f" WER {show_rate(small['wer'])}",
       )
     )
     tiles.append(
-      _tile(
+      tile(
         f"{small['recipe']} latency",
         f"{small['latency_ms']:.1f} ms",
-        f"median utterance, one thread: {1 / small['rtf']:,.0f} times as fast"
+        f"{small['latency_utterance_s']:.1f} s of speech, one thread:"
+        f" {1 / small['rtf']:,.0f} times as fast"
         " as speech",
       )
     )
@@ -140,73 +148,67 @@ def _stages(report: Report) -> str:
     # From an earlier run of the same command; its time and memory are shown.
     note = " · kept" if stage.get("kept") else ""
     boxes.append(
-      f"<div {tone}><b>{_escape(stage['name'])}</b>"
-      f"<span>{_seconds(stage['seconds'])}"
-      + (f" · {_size(memory)}" if memory else "")
+      f"<div {tone}><b>{escape(stage['name'])}</b>"
+      f"<span>{show_seconds(stage['seconds'])}"
+      + (f" · {show_bytes(memory)}" if memory else "")
       + f"{note}</span></div>"
     )
     strip.append(
       f'<i style="--tone:var({_TONES[index % len(_TONES)]});'
       f'flex:{max(stage["seconds"], 0.01):.2f} 0 0"'
-      f' title="{_escape(stage["name"])}: {_seconds(stage["seconds"])}"></i>'
+      f' title="{escape(stage["name"])}"></i>'
     )
   peak = max((stage.get("peak_rss_bytes") or 0 for stage in stages), default=0)
-  return _section(
+  return section(
     "What ran",
-    f'<p class="note">{_seconds(total)} in all, peak memory {_size(peak)}. The'
-    " strip shows each stage's share of the time. What passes from one stage to"
-    " the next is a file.</p>"
+    f'<p class="note">{show_seconds(total)} in all, peak memory'
+    f" {show_bytes(peak)}. The strip shows each stage's share of the time. What"
+    " passes from one stage to the next is a file.</p>"
     f'<div class="flow">{"".join(boxes)}</div>'
     f'<div class="strip">{"".join(strip)}</div>',
   )
 
 
 def _models(report: Report) -> str:
-  domains = list(
-    dict.fromkeys(
-      name for model in report["models"] for name in model.get("domains", {})
-    )
-  )
+  domains = measured_domains(report["models"])
   head = (
-    ["recipe", "bytes", "of float32", "gzip", "WER (95 % interval)"]
+    ["recipe", "bytes", "of float32", "gzip", "WER, interval"]
     + [f"WER {name}" for name in domains]
-    + ["CER", "latency", "RTF", "memory", "Flex", "max |Δ logit|"]
+    + ["CER", "latency", "RTF", "memory", "Flex", "logits differ"]
   )
   rows = []
   for model in report["models"]:
-    interval = (
-      f" <small>{_rate(model['wer_low'])}–{_rate(model['wer_high'])}</small>"
-      if "wer_low" in model
-      else ""
-    )
+    low, high = model["wer_interval"]
     cells = [
-      f"<b>{_escape(model['recipe'])}</b>",
+      f"<b>{escape(model['recipe'])}</b>",
       f"{model['bytes']:,}",
-      _percent(model["bytes_vs_float32"]),
+      show_percent(model["bytes_vs_float32"]),
       f"{model['gzip_bytes']:,}",
-      _rate(model["wer"]) + interval,
-      *(_rate(model.get("domains", {}).get(name)) for name in domains),
-      _rate(model["cer"]),
+      f"{show_rate(model['wer'])}<small>{show_rate(low)}–{show_rate(high)}</small>",
+      *(show_rate(model[f"wer_{name}"]) for name in domains),
+      show_rate(model["cer"]),
       f"{model['latency_ms']:.1f} ms",
       f"{model['rtf']:.4f}",
-      _size(model["peak_rss_bytes"]),
+      show_bytes(model["peak_rss_bytes"]),
       str(model["flex_ops"]),
       f"{model['max_abs_logit_diff_vs_keras']:.2g}",
     ]
     best = model["recipe"] == _HEADLINE_RECIPE
     rows.append(
-      f'<tr{" class=best" if best else ""}>'
+      f"<tr{' class=best' if best else ''}>"
       + "".join(f"<td>{cell}</td>" for cell in cells)
       + "</tr>"
     )
-  return _section(
+  return section(
     "The .tflite files",
     '<p class="note">Each file takes raw 16 kHz audio and gives label ids, and'
     " was measured on the LiteRT interpreter, one thread. WER and CER are"
-    " fractions; latency is of the median utterance; the last column compares"
-    " the logits with the Keras model that was converted.</p>"
-    f'<div class="scroll"><table><tr>{_heads(head)}</tr>{"".join(rows)}</table>'
-    "</div>",
+    " fractions, the interval is a 95 % one; latency is the median for one"
+    " utterance of about 3 s; memory is a whole process, Python's share"
+    " included; the last column is the largest difference from the Keras"
+    " model's logits.</p>"
+    f'<div class="scroll"><table><tr>{table_head(head)}</tr>'
+    f"{''.join(rows)}</table></div>",
   )
 
 
@@ -214,80 +216,95 @@ def _trade_offs(report: Report) -> str:
   models = report["models"]
   return (
     '<div class="two">'
-    + _section(
-      "Error rate against size", plots.trade_off(models, "bytes", "kB")
+    + section(
+      "Error rate against size",
+      plots.trade_off(models, "bytes", "kB as stored, logarithmic"),
     )
-    + _section(
+    + section(
       "Error rate against latency",
-      plots.trade_off(models, "latency_ms", "ms for the median utterance"),
+      plots.trade_off(models, "latency_ms", "ms for about 3 s of speech"),
     )
     + "</div>"
   )
 
 
 def _importance(report: Report) -> str:
-  rows = report["importance"]
-  ambient = sum(row["ambient"] for row in rows)
-  return _section(
+  groups = [row for row in report["importance"] if row["kind"] == "group"]
+  ambient = sum(row["ambient"] for row in groups)
+  keep_rates = {
+    row["group"]: row["keep_rate"] for row in report["dropout_plan"]
+  }
+  return section(
     "Which parts of the model matter",
-    '<p class="note">Each part was put back to the values that it had before'
-    " training, one part at a time, and the WER measured on held-out server"
-    f" speech. {ambient} of {len(rows)} parts are ambient: they cost little,"
-    " and clients get a narrower copy of them.</p>"
-    '<p class="legend"><span><i style="--tone:var(--ambient)"></i>ambient</span>'
-    '<span><i style="--tone:var(--critical)"></i>critical</span></p>'
-    + plots.importance_bars(rows),
+    '<p class="note">Each width group, and each whole block, was put back to'
+    " the values that it had before training, one at a time, and the WER"
+    " measured on held-out server speech; lines are 95 % intervals."
+    f" {ambient} of {len(groups)} groups are ambient: they cost little. The"
+    " least important ones are made narrow for the clients first;"
+    " &ldquo;keeps&rdquo; is the share of a group's units that a client gets."
+    "</p>"
+    '<p class="legend"><span><i style="--tone:var(--ambient)"></i>ambient'
+    '</span><span><i style="--tone:var(--critical)"></i>critical</span></p>'
+    + plots.importance_bars(report["importance"], keep_rates),
   )
 
 
 def _training(report: Report) -> str:
-  panels = []
-  for title, curve, x in (
-    ("Pre-training on the server's speech", report["pretraining"], "step"),
-    ("Federated training on the clients'", report["federated"], "round"),
-  ):
-    rows = curve["curve"]
-    keys = dict.fromkeys(key for row in rows for key in row)
-    figures = {
-      key: "loss" if key == "loss" else "WER"
-      for key in keys
-      if key == "loss" or key.endswith("wer")
-    }
-    if figures:
-      panels.append(
-        _section(
-          title,
-          f'<p class="note">{_escape(curve["curve_note"])}</p>'
-          + plots.curves(rows, x, figures),
-        )
+  pretraining = plots.curves(
+    report["pretraining"]["curve"],
+    "step",
+    {"loss": "loss a character", "held_out_wer": "WER, held-out speech"},
+  )
+  rows = report["federated"]["curve"]
+  figures = {"loss": "loss a character"}
+  for key in dict.fromkeys(key for row in rows for key in row):
+    if key.endswith("_wer"):
+      figures[key] = "WER, held-out speech"
+  return (
+    '<div class="two">'
+    + section(
+      "Pre-training on the server's speech",
+      '<p class="note">Held-out utterances of the same speakers. '
+      + (
+        "This model was trained earlier and is committed."
+        if report["server_model"] == "committed"
+        else "Trained in this run."
       )
-  return f'<div class="two">{"".join(panels)}</div>' if panels else ""
+      + "</p>"
+      + pretraining,
+    )
+    + section(
+      "Federated training on the clients' speech",
+      '<p class="note">Held-out utterances of the same clients; what unseen'
+      " speakers get is in the tiles above.</p>"
+      + plots.curves(rows, "round", figures),
+    )
+    + "</div>"
+  )
 
 
 def _bytes(report: Report) -> str:
   model = _recipe(report, _HEADLINE_RECIPE)
-  kinds = (model or {}).get("bytes_by_kind")
-  if not model or not kinds:
+  if not model:
     return ""
   strip, rows = [], []
-  for index, (kind, size) in enumerate(
-    sorted(kinds.items(), key=lambda item: -item[1])
-  ):
+  kinds = sorted(model["bytes_by_kind"].items(), key=lambda item: -item[1])
+  for index, (kind, size) in enumerate(kinds):
+    if not size:
+      continue
     tone = f"--tone:var({_TONES[index % len(_TONES)]})"
-    strip.append(
-      f'<i style="{tone};flex:{max(size, 1)} 0 0" title="{_escape(kind)}"></i>'
-    )
+    name = escape(kind.replace("_", " "))
+    strip.append(f'<i style="{tone};flex:{size} 0 0" title="{name}"></i>')
     rows.append(
-      f'<tr><td class="legend"><i style="{tone}"></i>{_escape(kind)}</td>'
-      f"<td>{size:,}</td><td>{_percent(size / model['bytes'])}</td></tr>"
+      f'<tr><td class="legend"><i style="{tone}"></i>{name}</td>'
+      f"<td>{size:,}</td><td>{show_percent(size / model['bytes'])}</td></tr>"
     )
-  return _section(
+  return section(
     f"Where the bytes of {_HEADLINE_RECIPE} are",
-    '<p class="note">The whole file as stored. Only the weights of matrix'
-    " multiplications are low-bit; the rest is what a smaller file would have"
-    " to work on next.</p>"
+    '<p class="note">The whole file as stored. The kernels of matrix'
+    " multiplications are integers; all the rest is listed with its bytes.</p>"
     f'<div class="strip">{"".join(strip)}</div>'
-    f"<table><tr>{_heads(['what', 'bytes', 'share'])}</tr>{''.join(rows)}"
+    f"<table><tr>{table_head(['what', 'bytes', 'share'])}</tr>{''.join(rows)}"
     "</table>",
   )
 
@@ -305,7 +322,7 @@ def _corpus(report: Report) -> str:
     f" {corpus['server_speakers']} speakers (pre-training, importance,"
     " fine-tuning of the compressed models)",
     "client speech": f"{corpus['train_utterances']:,} utterances of"
-    f" {corpus['train_clients']} clients, one speaker each (federated training)",
+    f" {corpus['train_clients']} clients, a speaker each (federated training)",
     "evaluation": f"{corpus['eval_utterances']:,} utterances,"
     f" {corpus['eval_words']:,} words, {corpus['eval_speakers']} speakers heard"
     " in no training stage",
@@ -318,14 +335,14 @@ def _corpus(report: Report) -> str:
   hidden = len(corpus["skipped_utterances"]) - 5
   if hidden > 0:
     facts["skipped utterances"] += f" and {hidden} more, in the manifests"
-  return _section("Corpus", _facts(facts))
+  return section("Corpus", facts_table(facts))
 
 
 def _environment(report: Report) -> str:
   environment = report["environment"]
-  return _section(
+  return section(
     "Environment",
-    _facts(
+    facts_table(
       {
         "processor": f"{environment['cpu']}, {environment['cores']} cores",
         "commit": environment["commit"],
@@ -340,9 +357,9 @@ def _environment(report: Report) -> str:
 
 
 def _redo(report: Report) -> str:
-  return _section(
+  return section(
     "How to do it again",
-    f"<pre><code>{_escape(report['command'])}</code></pre>"
+    f"<pre><code>{escape(report['command'])}</code></pre>"
     '<p class="note">from a clone of the commit above. The same inputs,'
     " configuration and seed give the same artifacts; times are of this"
     " machine. report.json, beside this file, holds the same figures for a"
@@ -350,63 +367,15 @@ def _redo(report: Report) -> str:
   )
 
 
-def _section(title: str, body: str) -> str:
-  return f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>"
-
-
-def _tile(what: str, figure: str, detail: str) -> str:
-  return (
-    f'<div class="tile"><span class="what">{_escape(what)}</span>'
-    f"<b>{_escape(figure)}</b><span>{_escape(detail)}</span></div>"
-  )
-
-
-def _badge(text: str, tone: str = "") -> str:
-  return f'<span class="badge {tone}">{_escape(text)}</span>'
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-  rows = (
-    f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>"
-    for name, value in facts.items()
-  )
-  return f'<table class="facts">{"".join(rows)}</table>'
-
-
-def _heads(names: Iterable[str]) -> str:
-  return "".join(f"<th>{_escape(name)}</th>" for name in names)
+def measured_domains(models: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns the domains that WER was measured on, such as `commands`."""
+  return [
+    name.removeprefix("wer_")
+    for name in models[0]
+    if name.startswith("wer_") and not name.endswith("interval")
+  ]
 
 
 def _recipe(report: Report, name: str) -> Mapping[str, Any] | None:
   models: Sequence[Mapping[str, Any]] = report["models"]
   return next((model for model in models if model["recipe"] == name), None)
-
-
-def _escape(value: Any) -> str:
-  return html.escape(str(value))
-
-
-def _rate(value: float | None) -> str:
-  return "–" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-  return f"{100 * value:.1f} %"
-
-
-def _count(value: int) -> str:
-  return f"{value / 1e6:.2f} M" if value >= 1e5 else f"{value:,}"
-
-
-def _size(value: float) -> str:
-  for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-    if value >= scale:
-      return f"{value / scale:.3g} {unit}"
-  return f"{value:.0f} B"
-
-
-def _seconds(value: float) -> str:
-  if value < 60:
-    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
-  minutes, seconds = divmod(round(value), 60)
-  return f"{minutes} min {seconds:02d} s"

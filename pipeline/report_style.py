@@ -8,6 +8,8 @@ STYLE = """
   --ambient: #1a9c86; --critical: #d9572b; --warn: #7a4b00;
   --warn-soft: #fff3d6;
   --series-1: #1f6feb; --series-2: #d9572b; --series-3: #1a9c86;
+  --series-4: #8e56d6; --series-5: #c9930a; --series-6: #cf3f7b;
+  --series-7: #4a6fa5; --series-8: #6b8e23;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -16,6 +18,8 @@ STYLE = """
     --ambient: #35c4ab; --critical: #f47f57; --warn: #ffd98a;
     --warn-soft: #33280f;
     --series-1: #58a6ff; --series-2: #f47f57; --series-3: #35c4ab;
+    --series-4: #b98cf5; --series-5: #e8b73a; --series-6: #f277a8;
+    --series-7: #8fb0dd; --series-8: #a3c757;
   }
 }
 * { box-sizing: border-box; }
@@ -42,7 +46,7 @@ section {
 }
 .tiles {
   display: grid; gap: 14px; margin: 20px 0;
-  grid-template-columns: repeat(auto-fit, minmax(215px, 1fr));
+  grid-template-columns: repeat(auto-fit, minmax(300px, 1fr));
 }
 .tile {
   background: var(--card); border: 1px solid var(--line);
@@ -53,9 +57,12 @@ section {
 .tile .what {
   color: var(--ink); font-weight: 600; font-size: 13.5px;
 }
-.flow { display: flex; flex-wrap: wrap; gap: 8px; margin: 12px 0 18px; }
+.flow {
+  display: grid; gap: 8px; margin: 12px 0 18px;
+  grid-template-columns: repeat(auto-fill, minmax(158px, 1fr));
+}
 .flow div {
-  flex: 1 1 116px; border: 1px solid var(--line); border-radius: 9px;
+  border: 1px solid var(--line); border-radius: 9px;
   padding: 9px 11px; border-top: 4px solid var(--tone);
 }
 .flow b { display: block; font-size: 13.5px; line-height: 1.3; }
@@ -84,10 +91,13 @@ th, td {
   text-align: right; padding: 7px 9px; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; white-space: nowrap;
 }
-th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
+th {
+  color: var(--muted); font-weight: 600; vertical-align: bottom;
+  white-space: normal; line-height: 1.3;
+}
 th:first-child, td:first-child { text-align: left; }
-tr:last-child td { border-bottom: 0; }
-td small { color: var(--muted); }
+tr:last-child td, .facts tr:last-child th { border-bottom: 0; }
+td small { color: var(--muted); display: block; }
 table.facts td, table.facts th { text-align: left; white-space: normal; }
 table.facts th { width: 220px; vertical-align: top; }
 tr.best td { background: var(--accent-soft); }

@@ -20,17 +20,14 @@ class Recipe:
     weight_bits: bits of a weight of a matrix; None: float32.
     kept_of: `(n, m)`: n weights are kept of m neighbours along the inputs of a
       matrix; None: all.
-    prune_steps: fine-tuning steps after pruning, before quantisation. At least
-      1 with `kept_of`: the first step chooses the mask.
-    quantize_steps: quantisation-aware fine-tuning steps.
+    fine_tune_steps: steps of the fine-tuning, pruned and quantised at once.
     learning_rate: highest one of the fine-tuning.
   """
 
   name: str
   weight_bits: int | None = None
   kept_of: tuple[int, int] | None = None
-  prune_steps: int = 0
-  quantize_steps: int = 0
+  fine_tune_steps: int = 0
   learning_rate: float = 3e-4
 
   def __post_init__(self):
@@ -46,30 +43,25 @@ class Recipe:
         f"found kept_of {self.kept_of} in the recipe {self.name}, expected"
         " (n, m) with 0 < n < m: n weights are kept of m"
       )
-    if (self.kept_of is not None) != (self.prune_steps > 0):
+    if self.weight_bits is None and (self.kept_of or self.fine_tune_steps):
       raise InputError(
-        f"found prune_steps {self.prune_steps} with kept_of {self.kept_of} in"
-        f" the recipe {self.name}, expected steps where something is pruned and"
-        " none elsewhere"
-      )
-    if self.quantize_steps and self.weight_bits is None:
-      raise InputError(
-        f"found quantize_steps {self.quantize_steps} without weight_bits in the"
-        f" recipe {self.name}, expected no steps or a number of bits"
+        f"found kept_of {self.kept_of} and {self.fine_tune_steps} steps without"
+        f" weight_bits in the recipe {self.name}, expected a number of bits:"
+        " float32 stays as it was trained"
       )
 
 
 _ALL = (
   Recipe("float32"),
   Recipe("int8", weight_bits=8),
-  Recipe("int4", weight_bits=4, quantize_steps=60),
-  Recipe("int2", weight_bits=2, quantize_steps=150, learning_rate=1e-3),
+  Recipe("int4", weight_bits=4, fine_tune_steps=60),
+  Recipe("int2", weight_bits=2, fine_tune_steps=150, learning_rate=1e-3),
   Recipe(
     "int4_2of4",
     weight_bits=4,
     kept_of=(2, 4),
-    prune_steps=1,
-    quantize_steps=150,
+    fine_tune_steps=200,
+    learning_rate=1e-3,
   ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

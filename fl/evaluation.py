@@ -1,0 +1,60 @@
+"""Word error rates of federated weights, by domain."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from fl.dropout.sub_model import unflatten
+from lingvo_lite.data.examples import Example
+from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.text.vocabulary import CharacterVocabulary
+
+# How the default corpus numbers its chapters.
+_DOMAINS = {"1": "general", "2": "commands"}
+
+
+class Evaluation:
+  """Measures weights on a fixed set of utterances.
+
+  Args:
+    model: of the weights' shapes; its own values are overwritten.
+    examples: what to recognise.
+    prefix: what the names of the rates begin with.
+  """
+
+  def __init__(
+    self, model: tf.keras.Model, examples: Sequence[Example], prefix: str
+  ) -> None:
+    self._model = model
+    vocabulary = CharacterVocabulary()
+    by_domain: dict[str, list[Example]] = {}
+    for example in examples:
+      chapter = example.utterance.chapter
+      domain = _DOMAINS.get(chapter, f"chapter_{chapter}")
+      by_domain.setdefault(domain, []).append(example)
+    self._recognizers = {
+      f"{prefix}_{domain}_wer": Recognizer(model, of_domain, vocabulary)
+      for domain, of_domain in sorted(by_domain.items())
+    }
+
+  def measure(self, weights: np.ndarray) -> dict[str, float]:
+    """Returns the word error rate of each domain.
+
+    Args:
+      weights: float32[P], all variables of the model.
+    """
+    set_weights(self._model, weights)
+    return {
+      name: recognizer.word_error_rate()
+      for name, recognizer in self._recognizers.items()
+    }
+
+
+def set_weights(model: tf.keras.Model, weights: np.ndarray) -> None:
+  """Gives a model the weights float32[P]."""
+  shapes = [variable.shape.as_list() for variable in model.trainable_variables]
+  for variable, value in zip(
+    model.trainable_variables, unflatten(weights, shapes), strict=True
+  ):
+    variable.assign(value)

@@ -1,0 +1,73 @@
+"""The settings of a federated training run."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from fl.dropout.selection import MASK_SCOPES
+from lingvo_lite.stage.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class FederatedConfig:
+  """How clients and server train together.
+
+  Attributes:
+    rounds: of federated training.
+    cohort: clients a round.
+    local_epochs: how often a client goes through its speech in a round.
+    client_batch_size: utterances a local step.
+    client_learning_rate: of local SGD, in the first round; both learning rates
+      fall to zero along half a cosine.
+    client_clip_norm: largest norm of a local step's gradient.
+    server_learning_rate: of the server's Adam, in the first round.
+    seed: where all randomness comes from.
+    mask_scope: `client` or `round`: who shares a draw of kept units.
+    evaluate_every: rounds between measurements on the clients' held-out speech.
+  """
+
+  rounds: int
+  cohort: int
+  local_epochs: int
+  client_batch_size: int
+  client_learning_rate: float
+  client_clip_norm: float
+  server_learning_rate: float
+  seed: int
+  mask_scope: str
+  evaluate_every: int
+
+  def __post_init__(self):
+    for name in (
+      "rounds",
+      "cohort",
+      "local_epochs",
+      "client_batch_size",
+      "evaluate_every",
+    ):
+      if getattr(self, name) < 1:
+        raise InputError(
+          f"found --{name}={getattr(self, name)}, expected 1 or more"
+        )
+    for name in (
+      "client_learning_rate",
+      "client_clip_norm",
+      "server_learning_rate",
+    ):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value > 0):
+        raise InputError(f"found --{name}={value}, expected a positive number")
+    if self.mask_scope not in MASK_SCOPES:
+      raise InputError(
+        f"found --mask_scope={self.mask_scope}, expected one of"
+        f" {', '.join(MASK_SCOPES)}"
+      )
+
+  def schedule(self, peak: float, round_number: tf.Tensor) -> tf.Tensor:
+    """Returns a learning rate, float32[], for int32[] round.
+
+    peak * (1 + cos(pi * round / rounds)) / 2
+    """
+    progress = tf.cast(round_number, tf.float32) / self.rounds
+    return peak * 0.5 * (1.0 + tf.cos(math.pi * progress))

@@ -1,0 +1,145 @@
+"""Puts the four slots together into a federated training process."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fl.dropout.selection import RandomUnits
+from fl.dropout.sub_model import VariableSpec, flatten, unflatten
+from fl.processes.aggregator import build_aggregator
+from fl.processes.client_work import LocalTraining, Schedule, build_client_work
+from fl.processes.distributor import build_distributor
+from fl.processes.finalizer import build_finalizer
+from fl.processes.messages import type_bytes
+
+
+class FederatedProcess(tff.learning.templates.LearningProcess):
+  """A learning process that knows what it sends.
+
+  Attributes:
+    download_bytes_per_client: what a client receives each round.
+    upload_bytes_per_client: what it sends.
+  """
+
+  download_bytes_per_client: int
+  upload_bytes_per_client: int
+
+
+def build_federated_process(
+  specs: Sequence[VariableSpec],
+  selection: RandomUnits,
+  training: LocalTraining,
+  batch_spec: Mapping[str, tf.TensorSpec],
+  num_clients: int,
+  server_optimizer: tff.learning.optimizers.Optimizer,
+  server_learning_rate: Schedule,
+) -> FederatedProcess:
+  """Builds Federated Dropout; with nothing dropped it is federated averaging.
+
+  `initialize`: ( -> LearningAlgorithmState@SERVER); the weights are zeros.
+  `next`: (<LearningAlgorithmState@SERVER, {<client=int32[1],
+  batches=Batch*>}@CLIENTS> -> <state, metrics>@SERVER)
+  `get_model_weights`: (LearningAlgorithmState -> float32[P])
+
+  Building it lays the clients' Keras models, which makes Keras models that were
+  built earlier in the program unusable: build the process first.
+
+  Args:
+    specs: the full model's variables.
+    selection: which units each client gets.
+    training: what a client does.
+    batch_spec: what a client's data set is made of.
+    num_clients: how many clients there are, sampled or not.
+    server_optimizer: applies the mean update.
+    server_learning_rate: from the round number to that of the optimizer.
+  """
+  params = selection.sub_model.server_params
+  distributor = build_distributor(selection, num_clients)
+  client_work = build_client_work(
+    training, selection.sub_model.client_shapes, batch_spec
+  )
+  aggregator = build_aggregator(selection)
+  finalizer = build_finalizer(server_optimizer, server_learning_rate, params)
+  weights_type = tff.TensorType(np.float32, [params])
+
+  @tff.tensorflow.computation
+  def no_weights():
+    return tf.zeros([params])
+
+  @tff.federated_computation
+  def initialize():
+    return tff.federated_zip(
+      tff.learning.templates.LearningAlgorithmState(
+        tff.federated_eval(no_weights, tff.SERVER),
+        distributor.initialize(),
+        client_work.initialize(),
+        aggregator.initialize(),
+        finalizer.initialize(),
+      )
+    )
+
+  clients_type = tff.to_type(
+    OrderedDict(
+      client=tff.TensorType(np.int32, [1]),
+      batches=client_work.next.type_signature.parameter[3].member,
+    )
+  )
+
+  @tff.federated_computation(
+    initialize.type_signature.result,
+    tff.FederatedType(clients_type, tff.CLIENTS),
+  )
+  def next_fn(state, clients):
+    sent = distributor.next(
+      state.distributor, state.global_model_weights, clients["client"]
+    )
+    worked = client_work.next(
+      state.client_work, sent.result, clients["client"], clients["batches"]
+    )
+    mean = aggregator.next(state.aggregator, worked.result)
+    final = finalizer.next(
+      state.finalizer, state.global_model_weights, mean.result
+    )
+    return tff.learning.templates.LearningProcessOutput(
+      tff.federated_zip(
+        tff.learning.templates.LearningAlgorithmState(
+          final.result, sent.state, worked.state, mean.state, final.state
+        )
+      ),
+      tff.federated_zip(
+        OrderedDict(
+          distributor=sent.measurements,
+          client_work=worked.measurements,
+          aggregator=mean.measurements,
+          finalizer=final.measurements,
+        )
+      ),
+    )
+
+  state_type = initialize.type_signature.result.member
+  shapes = [spec.shape for spec in specs]
+
+  @tff.tensorflow.computation(state_type)
+  def get_model_weights(state):
+    return tuple(unflatten(state.global_model_weights, shapes))
+
+  @tff.tensorflow.computation(
+    state_type, get_model_weights.type_signature.result
+  )
+  def set_model_weights(state, weights):
+    flat = tf.ensure_shape(flatten(list(weights)), weights_type.shape)
+    return state._replace(global_model_weights=flat)
+
+  process = FederatedProcess(
+    initialize, next_fn, get_model_weights, set_model_weights
+  )
+  process.download_bytes_per_client = type_bytes(
+    distributor.next.type_signature.result.result
+  )
+  process.upload_bytes_per_client = type_bytes(
+    client_work.next.type_signature.result.result
+  )
+  return process

@@ -1,0 +1,49 @@
+"""Runs federated computations on this machine, on all its cores."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import tensorflow_federated as tff
+
+from fl.runtime.worker import Worker
+
+
+@contextlib.contextmanager
+def local_runtime() -> Iterator[Worker]:
+  """Makes TFF's default context a worker that lives as long as the block.
+
+  Each client computes on one thread and as many clients at a time as there are
+  cores: a client's operations are too small to share.
+
+  Yields:
+    The worker.
+  """
+  worker = Worker(
+    concurrent_calls=len(os.sched_getaffinity(0)), threads_per_call=1
+  )
+  stack = tff.framework.get_context_stack()
+  try:
+    with stack.install(_context(worker)):
+      yield worker
+  finally:
+    worker.close()
+
+
+def _context(worker: Worker) -> tff.framework.SyncExecutionContext:
+  stub = tff.framework.RemoteExecutorGrpcStub(worker.channel)
+
+  def executor(
+    cardinalities: tff.framework.CardinalitiesType,
+  ) -> tff.framework.RemoteExecutor:
+    cardinalities.setdefault(tff.CLIENTS, 0)
+    remote = tff.framework.RemoteExecutor(stub)
+    remote.set_cardinalities(cardinalities)
+    return remote
+
+  return tff.framework.SyncExecutionContext(
+    executor_fn=tff.framework.ResourceManagingExecutorFactory(executor),
+    compiler_fn=tff.backends.native.desugar_and_transform_to_native,
+    transform_args=tff.tensorflow.transform_args,
+    transform_result=tff.tensorflow.transform_result,
+  )

@@ -1,0 +1,302 @@
+"""Trains a model on the clients' speech, which never leaves them.
+
+  ./bazelw run //fl:train -- --model=DIR --plan=dropout_plan.json --out=DIR
+
+Each round, a cohort of clients gets sub-models of the sizes that the plan says,
+trains them on its own speech and sends back what changed; the server averages
+each weight over the clients that held it. Written to --out: model.keras,
+training.json (a row for each round), manifest.json. Stopped at any moment, the
+same command goes on from the last checkpoint and ends with the same model.
+"""
+
+from lingvo_lite.stage import entry_point
+
+import dataclasses  # noqa: I001
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from absl import flags, logging
+
+from fl.data.client_data import ClientData
+from fl.dropout.plan import DropoutPlan
+from fl.dropout.selection import MASK_SCOPES, RandomUnits
+from fl.dropout.sub_model import SubModel, flatten, variable_specs
+from fl.evaluation import Evaluation, set_weights
+from fl.federated_config import FederatedConfig
+from fl.processes.client_work import LocalTraining
+from fl.processes.compose import FederatedProcess, build_federated_process
+from fl.program import FederatedProgram
+from fl.runtime.local import local_runtime
+from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.examples import ExampleSet, load_examples
+from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.data.utterance import Utterance
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.models.model_file import load_model, save_model
+from lingvo_lite.models.unit_groups import unit_groups
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.manifest import sha256, write_manifest
+from lingvo_lite.text.vocabulary import CharacterVocabulary
+from lingvo_lite.training.ctc_objective import ctc_objective
+
+_MODEL = flags.DEFINE_string(
+  "model", None, "Folder with the model.keras to start from.", required=True
+)
+_PLAN = flags.DEFINE_string(
+  "plan",
+  None,
+  "dropout_plan.json, written by //fl:plan for this model.",
+  required=True,
+)
+_CORPUS = flags.DEFINE_string(
+  "corpus",
+  None,
+  "Folder with the clients' speech below clients/ (a speaker is a client) and"
+  " the speech to measure on below eval/, in the LibriSpeech layout. Left out:"
+  " the default corpus (synthetic speech).",
+)
+_OUT = flags.DEFINE_string(
+  "out",
+  None,
+  "Folder for model.keras, training.json and manifest.json. Left out:"
+  " lingvo_lite_runs/federated.",
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of training.")
+_COHORT = flags.DEFINE_integer("cohort", 16, "Clients a round.")
+_LOCAL_EPOCHS = flags.DEFINE_integer(
+  "local_epochs", 1, "How often a client goes through its speech in a round."
+)
+_CLIENT_BATCH_SIZE = flags.DEFINE_integer(
+  "client_batch_size", 4, "Utterances a local step."
+)
+_CLIENT_LEARNING_RATE = flags.DEFINE_float(
+  "client_learning_rate", 0.1, "Of local SGD, in the first round."
+)
+_CLIENT_CLIP_NORM = flags.DEFINE_float(
+  "client_clip_norm", 1.0, "Largest norm of a local step's gradient."
+)
+_SERVER_LEARNING_RATE = flags.DEFINE_float(
+  "server_learning_rate",
+  1e-3,
+  "Of the server's Adam, in the first round; both rates fall to zero along half"
+  " a cosine.",
+)
+_MASK_SCOPE = flags.DEFINE_enum(
+  "mask_scope",
+  "client",
+  MASK_SCOPES,
+  "Who shares a draw of kept units: each client has its own, or all clients of a"
+  " round have the same.",
+)
+_EVALUATE_EVERY = flags.DEFINE_integer(
+  "evaluate_every",
+  5,
+  "Rounds between measurements on the clients' held-out utterances.",
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+  "max_bad_fraction",
+  0.05,
+  "More than this fraction of unusable utterances is an error.",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Trains and writes the artifact."""
+  del argv
+  started = time.monotonic()
+  config = FederatedConfig(
+    rounds=_ROUNDS.value,
+    cohort=_COHORT.value,
+    local_epochs=_LOCAL_EPOCHS.value,
+    client_batch_size=_CLIENT_BATCH_SIZE.value,
+    client_learning_rate=_CLIENT_LEARNING_RATE.value,
+    client_clip_norm=_CLIENT_CLIP_NORM.value,
+    server_learning_rate=_SERVER_LEARNING_RATE.value,
+    seed=_SEED.value,
+    mask_scope=_MASK_SCOPE.value,
+    evaluate_every=_EVALUATE_EVERY.value,
+  )
+  out = (
+    entry_point.user_path(_OUT.value)
+    if _OUT.value
+    else entry_point.default_folder("federated")
+  )
+  model_path = os.path.join(
+    entry_point.user_path(_MODEL.value), "model.keras"
+  )
+  plan_path = entry_point.user_path(_PLAN.value)
+  if _CORPUS.value:
+    corpus = entry_point.user_path(_CORPUS.value)
+  else:
+    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+
+  model, model_config = load_model(model_path)
+  plan = DropoutPlan.read(plan_path)
+  plan.check_model(model_config.to_dict())
+  specs = variable_specs(model)
+  initial_weights = flatten(model.trainable_variables).numpy()
+  sub_model = SubModel(specs, unit_groups(model_config), plan.kept)
+
+  utterances = load_librispeech(os.path.join(corpus, "clients"))
+  unheard = load_librispeech(os.path.join(corpus, "eval"))
+  train, held_out = split_held_out(utterances)
+  logging.info("reading the clients' speech, %d utterances", len(utterances))
+  train_set = _load(train, must_align=True)
+  held_out_set = _load(held_out, must_align=False)
+  unheard_set = _load(unheard, must_align=False)
+  augment = SpecAugmentConfig()
+  data = ClientData(
+    train_set.examples,
+    config.client_batch_size,
+    config.local_epochs,
+    augment,
+    config.seed,
+  )
+
+  # The process comes before the model that is evaluated: building it makes
+  # earlier Keras models unusable.
+  process = _build_process(config, plan, model_config, sub_model, specs, data)
+  model = build_ctc_model(model_config)
+  held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
+  unheard_speech = Evaluation(model, unheard_set.examples, "eval")
+  before = unheard_speech.measure(initial_weights)
+  logging.info("before: %s", _rates(before))
+  logging.info(
+    "%d clients, %d a round; each gets %.1f%% of the model: %.2f MB down and"
+    " %.2f MB up",
+    len(data),
+    config.cohort,
+    100 * sub_model.client_params / sub_model.server_params,
+    process.download_bytes_per_client / 1e6,
+    process.upload_bytes_per_client / 1e6,
+  )
+  checkpoint_path = os.path.join(out, "checkpoint.npz")
+  program = FederatedProgram(
+    process,
+    data,
+    config,
+    checkpoint_path,
+    fingerprint=_fingerprint(config, model_path, plan_path, train),
+  )
+  with local_runtime():
+    weights, rows = program.run(initial_weights, held_out_speech.measure)
+  after = unheard_speech.measure(weights)
+  logging.info("after: %s", _rates(after))
+
+  set_weights(model, weights)
+  trained_path = os.path.join(out, "model.keras")
+  curve_path = os.path.join(out, "training.json")
+  save_model(model, model_config, trained_path)
+  write_json(
+    curve_path,
+    {"schema_version": 1, "before": before, "after": after, "rows": rows},
+  )
+  write_manifest(
+    out,
+    stage="federated",
+    config={
+      **dataclasses.asdict(config),
+      "model": model_config.to_dict(),
+      "keep_rates": plan.keep_rates,
+      "spec_augment": dataclasses.asdict(augment),
+      "max_bad_fraction": _MAX_BAD_FRACTION.value,
+    },
+    seed=config.seed,
+    inputs=[
+      model_path,
+      plan_path,
+      *(u.audio_path for u in utterances),
+      *(u.audio_path for u in unheard),
+    ],
+    outputs=[trained_path, curve_path],
+    seconds=time.monotonic() - started,
+    metrics={
+      "clients": len(data),
+      "train_utterances": len(train_set.examples),
+      "server_params": sub_model.server_params,
+      "client_params": sub_model.client_params,
+      "download_bytes_per_client": process.download_bytes_per_client,
+      "upload_bytes_per_client": process.upload_bytes_per_client,
+      "before": before,
+      "after": after,
+    },
+    skipped_utterances=(
+      train_set.skipped + held_out_set.skipped + unheard_set.skipped
+    ),
+  )
+  os.unlink(checkpoint_path)
+  logging.info(
+    "%d rounds in %.0f s; written to %s",
+    config.rounds,
+    time.monotonic() - started,
+    out,
+  )
+
+
+def _build_process(
+  config: FederatedConfig,
+  plan: DropoutPlan,
+  model_config: ConformerConfig,
+  sub_model: SubModel,
+  specs,
+  data: ClientData,
+) -> FederatedProcess:
+  client_config = model_config.with_widths(plan.kept)
+  training = LocalTraining(
+    build_model=lambda: build_ctc_model(client_config),
+    objective=ctc_objective,
+    optimizer=tff.learning.optimizers.build_sgdm(config.client_learning_rate),
+    learning_rate=lambda r: config.schedule(config.client_learning_rate, r),
+    clip_norm=config.client_clip_norm,
+    seed=config.seed,
+  )
+  process = build_federated_process(
+    specs,
+    RandomUnits(sub_model, config.seed, config.mask_scope),
+    training,
+    data.batch_spec,
+    len(data),
+    tff.learning.optimizers.build_adam(config.server_learning_rate),
+    lambda r: config.schedule(config.server_learning_rate, r),
+  )
+  return process
+
+
+def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
+  return load_examples(
+    utterances, CharacterVocabulary(), _MAX_BAD_FRACTION.value, must_align
+  )
+
+
+def _fingerprint(
+  config: FederatedConfig,
+  model_path: str,
+  plan_path: str,
+  train: Sequence[Utterance],
+) -> str:
+  """Tells this run's checkpoints from those of any other."""
+  what = [
+    dataclasses.asdict(config),
+    sha256(model_path),
+    sha256(plan_path),
+    [(u.id, u.transcript, os.path.getsize(u.audio_path)) for u in train],
+  ]
+  return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _rates(rates) -> str:
+  return ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
+
+
+if __name__ == "__main__":
+  entry_point.run(main)

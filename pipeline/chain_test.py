@@ -1,0 +1,74 @@
+"""Tests of chain."""
+
+import os
+
+from absl.testing import absltest
+
+from pipeline.chain import RunFolders, build_chain
+from pipeline.quickstart_config import QuickstartConfig
+
+
+def _chain(**values):
+  config = QuickstartConfig(
+    out="out", recipes=("float32", "int8"), seed=7, **values
+  )
+  return build_chain(config, RunFolders(config), "corpus")
+
+
+class ChainTest(absltest.TestCase):
+  def test_each_stage_reads_only_what_is_there_by_then(self):
+    for from_scratch in (False, True):
+      chain = _chain(from_scratch=from_scratch)
+      self.assertEqual(chain[0].stage == "pre-training", from_scratch)
+      written = []
+      for command in chain:
+        for path in command.inputs:
+          if path.startswith("out" + os.sep):
+            with self.subTest(stage=command.stage, path=path):
+              self.assertTrue(
+                any(path.startswith(folder + os.sep) for folder in written)
+              )
+        written.append(command.folder)
+
+  def test_default_corpus_is_left_to_the_stages(self):
+    for command in _chain():
+      self.assertNotIn("corpus", command.flags)
+
+  def test_own_corpus_is_handed_on(self):
+    told = [c.stage for c in _chain(corpus="corpus") if "corpus" in c.flags]
+    self.assertLen(told, 5)
+
+  def test_seed_reaches_every_stage_that_draws(self):
+    for command in _chain():
+      if command.stage not in ("dropout plan", "export"):
+        self.assertEqual(command.flags["seed"], "7", command.stage)
+
+  def test_clients_speech_goes_to_federated_training_only(self):
+    users = [
+      command.stage
+      for command in _chain(from_scratch=True)
+      if os.path.join("corpus", "clients") in command.inputs
+    ]
+    self.assertEqual(users, ["federated training"])
+
+  def test_eval_speech_is_measured_on_only(self):
+    users = [
+      command.stage
+      for command in _chain(from_scratch=True)
+      if os.path.join("corpus", "eval") in command.inputs
+    ]
+    self.assertEqual(users, ["federated training", "evaluation"])
+
+  def test_one_recipe_has_no_folder_of_its_own(self):
+    config = QuickstartConfig(out="out")
+    self.assertEqual(
+      RunFolders(config).tflite("float32"), "out/exported/float32.tflite"
+    )
+    config = QuickstartConfig(out="out", recipes=("float32", "int8"))
+    self.assertEqual(
+      RunFolders(config).tflite("int8"), "out/exported/int8/int8.tflite"
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()

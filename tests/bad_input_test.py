@@ -1,0 +1,275 @@
+"""Bad input on the command lines: one line, status 2, no artifact."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import soundfile
+from absl.testing import absltest
+
+from fl.importance.importance_file import write_importance
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.models.model_file import save_model
+from lingvo_lite.stage.files import read_json
+from tests.command import NO_DISK, Outcome, run_on_small_disk, run_program
+from tests.small_corpus import make_small_corpus
+
+_MODEL = ConformerConfig(
+  num_blocks=1,
+  d_model=32,
+  ffn_units=64,
+  num_heads=2,
+  conv_kernel_size=5,
+  subsampling_channels=4,
+  norm_groups=4,
+)
+_RATE_HZ = 16_000
+
+
+def _copy_cut(source: str, target: str, fraction: float) -> None:
+  """Copies the first part of a file."""
+  contents = pathlib.Path(source).read_bytes()
+  path = pathlib.Path(target)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_bytes(contents[: int(len(contents) * fraction)])
+
+
+class BadInputTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = os.path.join(absltest.TEST_TMPDIR.value, "bad_input")
+    os.makedirs(cls.folder)
+    cls.model = os.path.join(cls.folder, "model")
+    model = build_ctc_model(_MODEL)
+    save_model(model, _MODEL, os.path.join(cls.model, "model.keras"))
+    save_model(model, _MODEL, os.path.join(cls.model, "initial.keras"))
+    cls.importance = os.path.join(cls.folder, "importance.json")
+    rows = [
+      {"group": name, "kind": "group", "delta": 0.0}
+      for name in _MODEL.full_units()
+    ]
+    write_importance(cls.importance, _MODEL.to_dict(), 0.1, 0.05, rows)
+    cls.corpus = make_small_corpus(cls.folder)
+    # Two programs that go well, which make what the others damage.
+    cls.plan = os.path.join(cls.folder, "plan", "dropout_plan.json")
+    cls.tflite = os.path.join(cls.folder, "exported", "float32.tflite")
+    for module, arguments in (
+      ("fl.plan_main", [*cls.plan_arguments(0.9), "--out=plan"]),
+      (
+        "tflite_export.compress_main",
+        ["--model=model", "--recipe=float32", "--out=compressed"],
+      ),
+      (
+        "tflite_export.export_main",
+        ["--model=compressed", f"--corpus={cls.corpus}", "--out=exported"],
+      ),
+    ):
+      outcome = run_program(module, *arguments, folder=cls.folder)
+      if outcome.exit_status:
+        raise AssertionError(outcome.stderr)
+
+  @classmethod
+  def plan_arguments(cls, fraction):
+    return [
+      "--importance=importance.json",
+      "--model=model",
+      f"--client_params_fraction={fraction}",
+    ]
+
+  def setUp(self):
+    super().setUp()
+    self.out = os.path.join(self.create_tempdir().full_path, "out")
+
+  def run_program(self, module: str, *arguments: str) -> Outcome:
+    return run_program(module, *arguments, folder=self.folder)
+
+  def run_into_out(self, module: str, *arguments: str) -> Outcome:
+    return self.run_program(module, *arguments, f"--out={self.out}")
+
+  def assert_refused(self, outcome: Outcome, *phrases: str) -> None:
+    self.assertEqual(outcome.exit_status, 2, outcome.stderr)
+    self.assertLen(outcome.errors, 1, outcome.stderr)
+    self.assertNotIn("Traceback", outcome.stderr)
+    for phrase in ("found", "expected", *phrases):
+      self.assertIn(phrase, outcome.errors[0])
+    left = [p for p in pathlib.Path(self.out).rglob("*") if p.is_file()]
+    # The quickstart notes what it was about to do.
+    self.assertEmpty([path for path in left if path.name != "command.json"])
+
+  def test_command_line(self):
+    outcome = self.run_into_out("fl.plan_main", *self.plan_arguments(0.9), "x")
+    self.assert_refused(outcome, "'x'", "--flag=value")
+    outcome = self.run_into_out("fl.plan_main", "--keep=0.5")
+    self.assertEqual(outcome.exit_status, 2)
+    self.assertLen(outcome.errors, 1)
+    self.assertIn("keep", outcome.errors[0])
+
+  def test_quickstart_checks_before_anything_runs(self):
+    for flag, phrase in (
+      ("--client_params_fraction=0", "more than 0 and at most 1"),
+      ("--client_params_fraction=1.5", "at most 1"),
+      ("--max_bad_fraction=5", "not a percentage"),
+      ("--recipes=float32,int3", "int3"),
+      ("--recipes=int8", "float32 among them"),
+      (f"--corpus={self.folder}", "server"),
+    ):
+      with self.subTest(flag):
+        outcome = self.run_into_out("pipeline.quickstart_main", flag)
+        self.assert_refused(outcome, phrase)
+        self.assertNotIn("[1/", outcome.stderr)
+
+  def test_client_params_fraction(self):
+    for fraction in (0, 1.5):
+      with self.subTest(fraction):
+        outcome = self.run_into_out(
+          "fl.plan_main", *self.plan_arguments(fraction)
+        )
+        self.assert_refused(outcome, "client_params_fraction")
+
+  def test_audio(self):
+    speech = 0.1 * np.random.default_rng(0).standard_normal(_RATE_HZ)
+    folder = self.create_tempdir().full_path
+
+    def write(name, samples, rate_hz=_RATE_HZ, **kwargs):
+      path = os.path.join(folder, name)
+      soundfile.write(path, samples, rate_hz, **kwargs)
+      return path
+
+    whole = write("whole.wav", speech)
+    truncated = os.path.join(folder, "truncated.wav")
+    _copy_cut(whole, truncated, 0.5)
+    hour = os.path.join(folder, "hour.wav")
+    with soundfile.SoundFile(hour, "w", _RATE_HZ, 1, "PCM_U8") as file:
+      for _ in range(60):
+        file.write(np.resize(speech, 60 * _RATE_HZ))
+    many = write(
+      "many.wav",
+      np.repeat(np.resize(speech, [96_000, 1]), 8, axis=1),
+      96_000,
+      format="WAVEX",
+    )
+    empty = os.path.join(folder, "empty.wav")
+    pathlib.Path(empty).touch()
+    bad = {
+      empty: "empty",
+      truncated: "truncated",
+      write("silent.wav", 0 * speech): "silence",
+      write("sample.wav", speech[:1]): "0.0001 s",
+      hour: "3600.0 s",
+      write("nan.wav", np.nan * speech, subtype="FLOAT"): "not numbers",
+      os.path.join(folder, "missing.wav"): "No such file",
+    }
+    arguments = [f"--model={self.tflite}"]
+    for path, phrase in bad.items():
+      with self.subTest(os.path.basename(path)):
+        outcome = self.run_program(
+          "tflite_export.transcribe_main", *arguments, path
+        )
+        self.assert_refused(outcome, path, phrase)
+        self.assertEmpty(outcome.stdout)
+    # A bad file does not keep the others from being heard.
+    outcome = self.run_program(
+      "tflite_export.transcribe_main", *arguments, whole, empty, many
+    )
+    self.assert_refused(outcome, empty)
+    heard = [line.split(":")[0] for line in outcome.stdout.splitlines()]
+    self.assertEqual(heard, [whole, many])
+
+  def test_transcripts(self):
+    corpus = os.path.join(self.create_tempdir().full_path, "corpus")
+    shutil.copytree(self.corpus, corpus)
+    path = sorted(pathlib.Path(corpus, "server").glob("*/*/*.trans.txt"))[0]
+    lines = path.read_text().splitlines()
+    first, second = (line.partition(" ")[0] for line in lines[:2])
+    lines[0] = f"{first} CAFÉ 24"
+    lines[1] = f"{second} " + "FAR TOO LONG " * 40
+    path.write_text("\n".join(lines))
+    arguments = ["--model=model", "--recipe=int4", f"--corpus={corpus}"]
+    outcome = self.run_into_out(
+      "tflite_export.compress_main", *arguments, "--max_bad_fraction=0"
+    )
+    self.assert_refused(outcome, first, "max_bad_fraction")
+    outcome = self.run_into_out(
+      "tflite_export.compress_main", *arguments, "--max_bad_fraction=0.5"
+    )
+    self.assertEqual(outcome.exit_status, 0, outcome.stderr)
+    manifest = read_json(os.path.join(self.out, "manifest.json"), "manifest")
+    reasons = {
+      item["id"]: item["reason"] for item in manifest["skipped_utterances"]
+    }
+    self.assertIn("É", reasons[first])
+    self.assertIn("longer than its audio", reasons[second])
+
+  def test_models(self):
+    broken = self.create_tempdir().full_path
+    shutil.copy(os.path.join(self.model, "initial.keras"), broken)
+    arguments = [f"--model={broken}", f"--corpus={self.corpus}"]
+    outcome = self.run_into_out("fl.importance_main", *arguments)
+    self.assert_refused(outcome, "no file", "model.keras")
+    _copy_cut(
+      os.path.join(self.model, "model.keras"),
+      os.path.join(broken, "model.keras"),
+      0.7,
+    )
+    outcome = self.run_into_out("fl.importance_main", *arguments)
+    self.assert_refused(outcome, "damaged", "model.keras")
+
+  def test_plans(self):
+    arguments = ["--model=model", f"--corpus={self.corpus}"]
+    broken = os.path.join(self.create_tempdir().full_path, "plan.json")
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--plan={broken}"
+    )
+    self.assert_refused(outcome, "no file", broken)
+    _copy_cut(self.plan, broken, 0.5)
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--plan={broken}"
+    )
+    self.assert_refused(outcome, "no valid JSON", broken)
+    plan = read_json(self.plan, "plan")
+    plan["schema_version"] = 99
+    pathlib.Path(broken).write_text(json.dumps(plan))
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--plan={broken}"
+    )
+    self.assert_refused(outcome, "schema_version 99", "schema_version 1")
+
+  def test_tflite_files(self):
+    arguments = [f"--corpus={self.corpus}"]
+    for name, fraction, phrase in (
+      ("missing.tflite", None, "no file"),
+      ("empty.tflite", 0.0, "empty"),
+      ("cut.tflite", 0.6, "cut.tflite"),
+    ):
+      path = os.path.join(self.folder, "broken", name)
+      if fraction is not None:
+        _copy_cut(self.tflite, path, fraction)
+      with self.subTest(name):
+        outcome = self.run_into_out(
+          "tflite_export.evaluate_main", f"--models={path}", *arguments
+        )
+        self.assert_refused(outcome, path, phrase)
+
+  def test_full_disk(self):
+    disk = self.create_tempdir().full_path
+    outcome = run_on_small_disk(
+      "tflite_export.compress_main",
+      "--model=model",
+      "--recipe=float32",
+      f"--out={disk}/out",
+      folder=self.folder,
+      disk=disk,
+      disk_bytes=64 * 1024,
+    )
+    if outcome.exit_status == NO_DISK:
+      self.skipTest("2026-11: no user namespaces here, so no small disk")
+    self.assert_refused(outcome, "no space left", "free some")
+    self.assertEqual(outcome.stdout.splitlines()[-1].strip(), "left:")
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,108 @@
+"""What running a .tflite file costs: time and memory, one thread."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import tqdm
+
+from lingvo_lite.stage.errors import InputError
+from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.speech import SpokenUtterance
+
+_TYPICAL_SECONDS = 3.0
+_ROUNDS = 30
+_RATED_UTTERANCES = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+  """How fast a file is.
+
+  Attributes:
+    latency_ms: median time of an utterance of about 3 s.
+    rtf: time to compute a second of speech, over utterances of all lengths.
+    utterance_s: how long that utterance is.
+  """
+
+  latency_ms: float
+  rtf: float
+  utterance_s: float
+
+
+def measure_speed(
+  paths: Sequence[str], spoken: Sequence[SpokenUtterance]
+) -> list[Speed]:
+  """Times files turn by turn, so that a noisy machine disturbs all alike.
+
+  Args:
+    paths: the .tflite files.
+    spoken: speech to time them on.
+
+  Returns:
+    The speed of each file.
+  """
+  recognizers = [TfliteRecognizer(path) for path in paths]
+  typical = min(spoken, key=lambda one: abs(one.seconds - _TYPICAL_SECONDS))
+  step = max(1, len(spoken) // _RATED_UTTERANCES)
+  rated = list(spoken)[::step][:_RATED_UTTERANCES]
+  latencies = np.zeros([_ROUNDS, len(paths)])
+  totals = np.zeros(len(paths))
+  for recognizer in recognizers:
+    recognizer.recognize(typical.pcm)
+  turns = tqdm.tqdm(
+    range(_ROUNDS + len(rated)), desc="timing", unit="turn", leave=False
+  )
+  for turn in turns:
+    for index, recognizer in enumerate(recognizers):
+      if turn < _ROUNDS:
+        latencies[turn, index] = _seconds(recognizer, typical)
+      else:
+        totals[index] += _seconds(recognizer, rated[turn - _ROUNDS])
+  speech_s = sum(one.seconds for one in rated)
+  return [
+    Speed(
+      latency_ms=float(np.median(latencies[:, index]) * 1000),
+      rtf=float(totals[index] / speech_s),
+      utterance_s=typical.seconds,
+    )
+    for index in range(len(paths))
+  ]
+
+
+def peak_rss_bytes(path: str) -> int:
+  """Returns the peak memory of a fresh process that runs a file on 3 s.
+
+  Python and NumPy, some 40 MB, are counted too.
+
+  Args:
+    path: the .tflite file.
+
+  Raises:
+    InputError: the process failed.
+  """
+  # Bazel's launcher puts the sources on this process's path alone.
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  done = subprocess.run(
+    [sys.executable, "-m", "tflite_export.peak_memory_main", path],
+    capture_output=True,
+    text=True,
+    env=environment,
+    check=False,
+  )
+  if done.returncode:
+    raise InputError(
+      f"found that a process to measure the memory of {path} failed:"
+      f" {done.stderr.strip()[-300:]}; expected it to run: is memory short?"
+    )
+  return int(done.stdout)
+
+
+def _seconds(recognizer: TfliteRecognizer, one: SpokenUtterance) -> float:
+  started = time.perf_counter()
+  recognizer.recognize(one.pcm)
+  return time.perf_counter() - started

@@ -1,0 +1,92 @@
+"""Exports compressed models to .tflite files.
+
+  ./bazelw run //tflite_export:export -- --model=DIR --out=DIR
+
+writes RECIPE.tflite, `export.json` (bytes by kind, nearness to Keras) and
+`manifest.json`. With several models (`--model=DIR,DIR`) each writes into a
+folder named after its recipe below `--out`.
+"""
+
+from lingvo_lite.stage import entry_point
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from lingvo_lite.data.default_corpus import NAME, extract_default_corpus
+from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.manifest import write_manifest
+from tflite_export.compressed_file import MODEL, RECIPE, load_compressed
+from tflite_export.export import export
+from tflite_export.speech import load_speech
+
+_MODEL = flags.DEFINE_list(
+  "model", None, "Folder of a compressed model, or several.", required=True
+)
+_CORPUS = flags.DEFINE_string(
+  "corpus",
+  None,
+  "Folder with speech below server/, in the LibriSpeech layout, on which the"
+  " file is compared with Keras. Left out: the default corpus.",
+)
+_OUT = flags.DEFINE_string("out", None, "Folder to write into.", required=True)
+_UTTERANCES = 8
+
+
+def main(argv: Sequence[str]) -> None:
+  """Exports and writes the artifacts."""
+  del argv
+  folders = [entry_point.user_path(folder) for folder in _MODEL.value]
+  models = [load_compressed(folder) for folder in folders]
+  if _CORPUS.value:
+    corpus = entry_point.user_path(_CORPUS.value)
+    training_data = os.path.basename(corpus)
+  else:
+    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+    training_data = f"synthetic speech ({NAME})"
+  utterances = load_librispeech(os.path.join(corpus, "server"))
+  chosen = utterances[:: max(1, len(utterances) // _UTTERANCES)][:_UTTERANCES]
+  speech, skipped = load_speech(chosen, max_bad_fraction=0.5)
+  out = entry_point.user_path(_OUT.value)
+  for folder, (compressed, config) in zip(folders, models, strict=True):
+    started = time.monotonic()
+    name = compressed.recipe.name
+    into = out if len(models) == 1 else os.path.join(out, name)
+    path = os.path.join(into, f"{name}.tflite")
+    figures = export(
+      compressed, config, [s.pcm for s in speech], training_data, path
+    )
+    report = os.path.join(into, "export.json")
+    write_json(report, {"schema_version": 1, **figures})
+    write_manifest(
+      into,
+      stage="export",
+      config={
+        "recipe": dataclasses.asdict(compressed.recipe),
+        "model": config.to_dict(),
+        "utterances": [s.utterance.id for s in speech],
+      },
+      seed=0,
+      inputs=[os.path.join(folder, MODEL), os.path.join(folder, RECIPE)],
+      outputs=[path, report],
+      seconds=time.monotonic() - started,
+      metrics=figures,
+      skipped_utterances=skipped,
+    )
+    parity = figures["parity"]
+    logging.info(
+      "%s: %d bytes, %d gzipped; off Keras by %.2g of the logits' spread; %s",
+      name,
+      figures["bytes"],
+      figures["gzip_bytes"],
+      parity["relative_error"],
+      path,
+    )
+
+
+if __name__ == "__main__":
+  entry_point.run(main)

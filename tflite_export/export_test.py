@@ -1,0 +1,247 @@
+"""From Keras to .tflite files that compute the same, and what is refused."""
+
+import dataclasses
+import os
+import tempfile
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from lingvo_lite.audio.log_mel import LogMel
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.stage.errors import InputError
+from tflite_export import export as export_module
+from tflite_export.compress import compress
+from tflite_export.convert import convert
+from tflite_export.export import export
+from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
+from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.offline_model import build_offline_model
+from tflite_export.parity import check_parity
+from tflite_export.pruning.n_of_m import check_kept_of
+from tflite_export.qat.grid import Grid, find_grid
+from tflite_export.qat.quantizers import kernel_of
+from tflite_export.quantize import check_integers, quantize
+from tflite_export.recipes import RECIPES
+
+_CONFIG = ConformerConfig(
+  num_blocks=1,
+  d_model=16,
+  ffn_units=32,
+  num_heads=2,
+  conv_kernel_size=3,
+  subsampling_channels=4,
+  norm_groups=2,
+)
+
+
+def _lively_model(config):
+  """A model whose norms and biases do something too."""
+  model = build_ctc_model(config)
+  rng = np.random.default_rng(0)
+  for weight in model.weights:
+    if weight.shape.rank <= 2 and "kernel" not in weight.name:
+      noise = rng.uniform(0.1, 0.5, weight.shape)
+      weight.assign_add(tf.cast(noise, tf.float32))
+  return model
+
+
+def _sound(samples, seed=0):
+  noise = np.random.default_rng(seed).normal(0, 0.1, samples)
+  return noise.astype(np.float32)
+
+
+def _speech():
+  # All that a file is asked for: one sample, a frame's edge, long and odd.
+  return [_sound(n, n) for n in (1, 160, 161, 400, 7001, 16_000, 48_000)]
+
+
+class OfflineModelTest(parameterized.TestCase, tf.test.TestCase):
+  @parameterized.parameters(
+    {},
+    {"norm": "layer"},
+    {"norm": "batch"},
+    {"causal": True},
+    {"left_context_frames": 3},
+    {"causal": True, "left_context_frames": 2, "norm": "layer"},
+    {"widths": (("block_00/conv", 1), ("block_00/ffn_end", 8))},
+  )
+  def test_computes_what_the_trained_model_does(self, **fields):
+    model = _lively_model(dataclasses.replace(_CONFIG, **fields))
+    offline = build_offline_model(model)
+    for frames in (1, 2, 3, 4, 5, 37):
+      features = tf.random.stateless_normal([1, frames, 80], [frames, 0])
+      lengths = tf.constant([frames])
+      self.assertAllClose(
+        offline([features, lengths]),
+        model([features, lengths])[0],
+        atol=2e-5,
+        msg=str(frames),
+      )
+
+
+class ExportTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.model = _lively_model(_CONFIG)
+    temporary = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(temporary.cleanup)
+    cls.folder = temporary.name
+    cls.reports, cls.compressed = {}, {}
+    for name, recipe in RECIPES.items():
+      recipe = dataclasses.replace(recipe, fine_tune_steps=0)
+      cls.compressed[name] = compress(cls.model, recipe, lambda: iter([_batch()]))
+      cls.reports[name] = export(
+        cls.compressed[name],
+        _CONFIG,
+        _speech(),
+        "noise",
+        cls.path(name),
+      )
+
+  @classmethod
+  def path(cls, name):
+    return os.path.join(cls.folder, f"{name}.tflite")
+
+  def contents(self, name):
+    with open(self.path(name), "rb") as file:
+      return file.read()
+
+  def test_files_compute_what_keras_does_at_any_length(self):
+    for name, compressed in self.compressed.items():
+      recognizer = TfliteRecognizer(self.path(name))
+      for pcm in _speech():
+        features = LogMel()(pcm[np.newaxis])
+        lengths = tf.constant([features.shape[1]])
+        expected = compressed.model([features, lengths])[0].numpy()
+        found = recognizer.recognize(pcm).logits
+        self.assertEqual(found.shape, expected.shape)
+        limit = 1e-4 if name == "float32" else 0.1 * expected.std()
+        self.assertLess(np.sqrt(np.mean((found - expected) ** 2)), limit, name)
+
+  def test_integers_are_the_trained_ones(self):
+    for name, compressed in self.compressed.items():
+      in_file = sorted(
+        (bits, sorted(np.ravel(values).tolist()))
+        for tensor, data in constants(read_flatbuffer(self.contents(name)))
+        if (found := integers_of(tensor, data)) is not None
+        for bits, values in [found]
+      )
+      trained = sorted(
+        (bits, sorted(np.ravel(_grid(compressed, layer).integers).tolist()))
+        for layer, bits in compressed.bits_by_layer.items()
+      )
+      self.assertEqual(in_file, trained, name)
+      self.assertLen(in_file, 0 if name == "float32" else 16)
+
+  def test_sparsity_is_in_the_file(self):
+    matrices = 0
+    for tensor, data in constants(
+      read_flatbuffer(self.contents("int4_2of4"))
+    ):
+      found = integers_of(tensor, data)
+      if found is not None and found[0] == 4:
+        matrices += 1
+        check_kept_of(found[1].T, (2, 4), "kernel")
+    self.assertEqual(matrices, 13)
+
+  def test_labels_and_description_are_in_the_file(self):
+    recognizer = TfliteRecognizer(self.path("int4_2of4"))
+    self.assertLen(recognizer.labels, 28)
+    self.assertEqual(recognizer.labels[:4], (" ", "'", "A", "B"))
+    self.assertEqual(recognizer.description["recipe"]["kept_of"], [2, 4])
+    self.assertEqual(recognizer.description["sample_rate_hz"], 16_000)
+    self.assertEqual(recognizer.description["training_data"], "noise")
+    self.assertEqual(recognizer.description["model"], _CONFIG.to_dict())
+
+  def test_bytes_are_all_accounted_for(self):
+    for name, report in self.reports.items():
+      size = os.path.getsize(self.path(name))
+      self.assertEqual(sum(report["bytes_by_kind"].values()), size)
+      self.assertEqual(report["bytes"], size)
+      self.assertEqual(report["flex_ops"], 0)
+    weights = self.reports["float32"]["bytes_by_kind"]
+    integers = self.reports["int8"]["bytes_by_kind"]
+    mel = integers["float_matrices"]
+    self.assertEqual(
+      weights["float_matrices"] + weights["float_convolutions"] - mel,
+      4 * integers["integer_kernels"],
+    )
+
+  def test_a_scale_that_no_neighbours_tell(self):
+    # Only -6, 0 and 3 in a channel: the least step is 3, not 1.
+    model = tf.keras.models.clone_model(self.model)
+    model.set_weights(self.model.get_weights())
+    layer = model.get_layer("ctc/logits")
+    integers = np.tile(np.array([7, -4, 0, -7], np.int8)[:, None], [4, 29])
+    layer.kernel.assign(integers * np.float32(0.03))
+    grid = find_grid(layer.kernel.numpy(), 4)
+    self.assertAllEqual(grid.integers, integers)
+    written = quantize(convert(model), [grid])
+    check_integers(written, [grid])
+
+  def test_a_grid_that_is_not_in_the_file_is_an_error(self):
+    contents = convert(self.model)
+    other = Grid(4, np.ones([16, 29], np.int8), np.ones([1, 29], np.float32))
+    with self.assertRaisesRegex(InputError, "1 of 1 trained kernels missing"):
+      quantize(contents, [other])
+    with self.assertRaisesRegex(InputError, "0 of 1 kernels"):
+      check_integers(self.contents("int8"), [other])
+
+  def test_another_model_is_noticed_and_leaves_no_file(self):
+    path = os.path.join(self.folder, "wrong", "wrong.tflite")
+    stranger = convert(build_ctc_model(_CONFIG, seed=7))
+    with mock.patch.object(export_module, "convert", lambda model: stranger):
+      with self.assertRaisesRegex(InputError, "differ from Keras by .*expected"):
+        export(self.compressed["float32"], _CONFIG, _speech(), "noise", path)
+    self.assertEmpty(os.listdir(os.path.dirname(path)))
+    with self.assertRaisesRegex(InputError, "no speech"):
+      check_parity(self.path("int8"), self.model, [], True)
+
+  def test_exporting_twice_gives_the_same_file(self):
+    path = os.path.join(self.folder, "again.tflite")
+    export(self.compressed["int4"], _CONFIG, _speech()[:1], "noise", path)
+    with open(path, "rb") as file:
+      self.assertEqual(file.read(), self.contents("int4"))
+
+  def test_bad_files_are_told_in_one_line(self):
+    whole = self.contents("int4")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 4
+    cases = {
+      "empty": (b"", "found .* empty"),
+      "truncated": (whole[: len(whole) // 2], "damaged|differs"),
+      "flipped": (bytes(flipped), "SHA-256 does not match"),
+      "sound": (b"RIFF0000WAVEfmt ", "expected a .tflite"),
+      "another": (convert(self.model), "without the digest"),
+    }
+    for name, (contents, message) in cases.items():
+      path = os.path.join(self.folder, f"bad_{name}.tflite")
+      with open(path, "wb") as file:
+        file.write(contents)
+      with self.assertRaisesRegex(InputError, message) as caught:
+        TfliteRecognizer(path)
+      self.assertIn(path, str(caught.exception))
+    with self.assertRaisesRegex(InputError, "found no file"):
+      TfliteRecognizer(os.path.join(self.folder, "none.tflite"))
+
+  def test_bad_sound_is_told_in_one_line(self):
+    recognizer = TfliteRecognizer(self.path("int8"))
+    for pcm in (np.zeros(0), np.zeros([2, 100])):
+      with self.assertRaisesRegex(InputError, "samples of shape"):
+        recognizer.recognize(pcm)
+    with self.assertRaisesRegex(InputError, "not numbers"):
+      recognizer.recognize(np.array([0.0, np.nan]))
+
+
+def _grid(compressed, layer):
+  kernel = kernel_of(compressed.model.get_layer(layer)).numpy()
+  return find_grid(kernel, compressed.bits_by_layer[layer])
+
+
+if __name__ == "__main__":
+  tf.test.main()

@@ -1,0 +1,239 @@
+"""Reads, trims and writes .tflite files as the flatbuffers that they are."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from lingvo_lite.stage.errors import InputError
+
+FILE_IDENTIFIER = b"TFL3"
+LABELS = "labels"
+DESCRIPTION = "description"
+_DIGEST = "sha256"
+_NO_DIGEST = bytes(32)
+
+_ALIGNMENT = 16
+_BITS = {
+  schema.TensorType.INT8: 8,
+  schema.TensorType.INT4: 4,
+  schema.TensorType.INT2: 2,
+}
+
+
+class _SharingBuilder(flatbuffers.Builder):
+  """Writes equal vectors once, and bytes at multiples of 16.
+
+  The zero points of symmetric kernels are 8 zero bytes a channel, a tenth of
+  an int4 file, unless tensors share them. Contents of tensors (bytes) are to
+  be aligned as the schema says, which the generated code does not do.
+  """
+
+  def __init__(self):
+    super().__init__(1 << 20)
+    self._written = {}
+
+  def CreateNumpyVector(self, x):  # noqa: N802 (flatbuffers calls it so)
+    key = (x.dtype.str, x.tobytes())
+    if key not in self._written:
+      if x.dtype == np.uint8:
+        self.Prep(_ALIGNMENT, x.size)
+      self._written[key] = super().CreateNumpyVector(x)
+    return self._written[key]
+
+
+def read_flatbuffer(contents: bytes) -> schema.ModelT:
+  """Parses a .tflite file of our own making.
+
+  Args:
+    contents: the file.
+
+  Returns:
+    An object that may be altered and given to `write_flatbuffer`. All buffers
+    are inside, also those that the file keeps behind the flatbuffer.
+  """
+  model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(contents, 0))
+  for buffer in model.buffers:
+    if buffer.offset:
+      end = buffer.offset + buffer.size
+      buffer.data = np.frombuffer(contents[buffer.offset : end], np.uint8)
+      buffer.offset = buffer.size = 0
+  return model
+
+
+def write_flatbuffer(model: schema.ModelT) -> bytes:
+  """Returns the .tflite file of a model, buffers aligned to 16 bytes."""
+  builder = _SharingBuilder()
+  builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+  return bytes(builder.Output())
+
+
+def trim(model: schema.ModelT) -> None:
+  """Takes out, in place, what no runtime looks at.
+
+  Tensors get short names (the converter's are a tenth of an int4 file); those
+  of a signature keep theirs in the signature itself. Names stay different from
+  each other.
+
+  Args:
+    model: what `read_flatbuffer` returned.
+  """
+  for subgraph in model.subgraphs:
+    for index, tensor in enumerate(subgraph.tensors):
+      tensor.name = _short_name(index)
+      if tensor.quantization is not None and tensor.quantization.scale is None:
+        tensor.quantization = None
+  model.description = None
+  model.metadata = []
+  model.metadataBuffer = None
+
+
+def add_metadata(model: schema.ModelT, name: str, contents: bytes) -> None:
+  """Adds a named piece of metadata, in place."""
+  buffer = schema.BufferT()
+  buffer.data = np.frombuffer(contents, np.uint8)
+  entry = schema.MetadataT()
+  entry.name = name.encode()
+  entry.buffer = len(model.buffers)
+  model.buffers.append(buffer)
+  model.metadata = [*(model.metadata or []), entry]
+
+
+def describe(
+  model: schema.ModelT, labels: tuple[str, ...], description: dict
+) -> None:
+  """Puts labels (one a line) and a description (JSON) into a model."""
+  add_metadata(model, LABELS, "\n".join(labels).encode())
+  add_metadata(
+    model, DESCRIPTION, json.dumps(description, sort_keys=True).encode()
+  )
+
+
+def seal(model: schema.ModelT) -> bytes:
+  """Writes a model with the SHA-256 of the file inside the file.
+
+  Args:
+    model: what `read_flatbuffer` returned, described.
+
+  Returns:
+    The file. Its digest is that of the same file with zeros in its place.
+  """
+  add_metadata(model, _DIGEST, _NO_DIGEST)
+  contents = write_flatbuffer(model)
+  start = _digest_start(schema.Model.GetRootAs(contents, 0))
+  digest = hashlib.sha256(contents).digest()
+  return contents[:start] + digest + contents[start + len(digest) :]
+
+
+def check_seal(contents: bytes) -> None:
+  """Checks a file before any native code reads it.
+
+  Native readers trust the offsets in a file: one wrong bit can crash them.
+
+  Args:
+    contents: the file, perhaps damaged.
+
+  Raises:
+    InputError: the file is not whole, not unchanged, or not of this exporter.
+  """
+  if contents[4:8] != FILE_IDENTIFIER:
+    raise InputError(
+      f"found a file that begins with {contents[:8]!r}, expected a .tflite"
+      " file: export the model again"
+    )
+  mend = "copy or export it again"
+  try:
+    start = _digest_start(schema.Model.GetRootAs(contents, 0))
+  except (struct.error, IndexError, ValueError, OverflowError, TypeError):
+    raise InputError(
+      f"found a damaged .tflite file, expected a whole one: {mend}"
+    ) from None
+  if start is None:
+    raise InputError(
+      "found a .tflite file without the digest that this project's exporter"
+      " puts in, expected one of its files: export the model with it"
+    )
+  found = contents[start : start + len(_NO_DIGEST)]
+  blank = contents[:start] + _NO_DIGEST + contents[start + len(_NO_DIGEST) :]
+  if hashlib.sha256(blank).digest() != found:
+    raise InputError(
+      "found a .tflite file that differs from what was exported (its SHA-256"
+      f" does not match), expected it unchanged and whole: {mend}"
+    )
+
+
+def read_metadata(contents: bytes, name: str) -> bytes | None:
+  """Returns a named piece of metadata of a checked file, or None."""
+  model = schema.Model.GetRootAs(contents, 0)
+  buffer = _metadata_buffer(model, name)
+  return None if buffer is None else buffer.DataAsNumpy().tobytes()
+
+
+def _metadata_buffer(
+  model: schema.Model, name: str
+) -> schema.Buffer | None:
+  for index in range(model.MetadataLength()):
+    entry = model.Metadata(index)
+    if entry.Name() == name.encode():
+      return model.Buffers(entry.Buffer())
+  return None
+
+
+def _digest_start(model: schema.Model) -> int | None:
+  """Returns where in the file the digest's 32 bytes begin, None: nowhere."""
+  buffer = _metadata_buffer(model, _DIGEST)
+  if buffer is None or buffer.DataLength() != len(_NO_DIGEST):
+    return None
+  table = buffer._tab
+  return table.Vector(table.Offset(4))
+
+
+def constants(
+  model: schema.ModelT,
+) -> Iterator[tuple[schema.TensorT, np.ndarray]]:
+  """Yields each constant tensor once, with its bytes uint8[...]."""
+  seen = set()
+  for subgraph in model.subgraphs:
+    for tensor in subgraph.tensors:
+      contents = model.buffers[tensor.buffer].data
+      if contents is None or not len(contents) or tensor.buffer in seen:
+        continue
+      seen.add(tensor.buffer)
+      yield tensor, np.asarray(contents, np.uint8)
+
+
+def integers_of(
+  tensor: schema.TensorT, contents: np.ndarray
+) -> tuple[int, np.ndarray] | None:
+  """Unpacks a quantised constant.
+
+  Args:
+    tensor: one of the model's.
+    contents: its bytes.
+
+  Returns:
+    Bits and int8 values in the tensor's shape, or None where it is not
+    quantised. The lowest bits of a byte hold the first value.
+  """
+  bits = _BITS.get(tensor.type)
+  if bits is None or tensor.quantization is None:
+    return None
+  places = np.arange(0, 8, bits, dtype=np.uint8)
+  fields = (contents[:, np.newaxis] >> places) & (2**bits - 1)
+  values = fields.reshape(-1)[: int(np.prod(tensor.shape))].astype(np.int16)
+  values -= (values >= 2 ** (bits - 1)) * 2**bits
+  return bits, values.astype(np.int8).reshape(tensor.shape)
+
+
+def _short_name(index: int) -> bytes:
+  digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+  name = ""
+  while True:
+    index, digit = divmod(index, len(digits))
+    name = digits[digit] + name
+    if not index:
+      return name.encode()

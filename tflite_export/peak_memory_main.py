@@ -1,0 +1,32 @@
+"""Prints the peak memory, in bytes, of running one .tflite file on 3 s of sound.
+
+A process of its own, since only a fresh one tells the peak of one file.
+"""
+
+from lingvo_lite.stage import entry_point
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from lingvo_lite.stage.errors import InputError
+from tflite_export.interpreter import TfliteRecognizer
+
+_SAMPLES = 48_000
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the file named on the command line."""
+  if len(argv) != 2:
+    raise InputError("found no file, expected one .tflite file")
+  noise = np.random.default_rng(0).normal(0, 0.05, _SAMPLES)
+  TfliteRecognizer(argv[1]).recognize(noise.astype(np.float32))
+  # Not `ru_maxrss`: a child begins with its parent's.
+  with open("/proc/self/status", encoding="ascii") as status:
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read(), re.MULTILINE)
+  print(int(peak[1]) * 1024)
+
+
+if __name__ == "__main__":
+  entry_point.run(main, positional=True)
