@@ -116,6 +116,10 @@ def _channel() -> tuple[int, int]:
   if not sys.stderr.isatty():
     return os.pipe()
   ours, theirs = pty.openpty()
+  # Our own terminal turns line feeds into line ends; once is enough.
+  modes = termios.tcgetattr(theirs)
+  modes[1] &= ~termios.OPOST
+  termios.tcsetattr(theirs, termios.TCSANOW, modes)
   with contextlib.suppress(OSError):
     size = fcntl.ioctl(sys.stderr, termios.TIOCGWINSZ, b"\0" * 8)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)

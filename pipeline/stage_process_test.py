@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -56,6 +57,14 @@ class RunStageTest(absltest.TestCase):
   def test_log_keeps_the_last_state_of_a_progress_bar(self):
     self._run("print('10 %\\r50 %\\r100 %\\nend', end='')")
     self.assertEqual(self._logged(), "100 %\nend\n")
+
+  def test_on_a_terminal_the_stage_has_one_too(self):
+    show = "import sys; print(sys.stdout.isatty(), sys.stderr.isatty())"
+    self._run(show)
+    self.assertEqual(self._logged(), "False False\n")
+    with mock.patch.object(sys.stderr, "isatty", return_value=True):
+      self.assertEqual(self._run(show).exit_status, 0)
+    self.assertEqual(self._logged(), "True True\n")
 
   def test_a_child_that_holds_the_output_neither_hangs_nor_stays(self):
     for new_session in (False, True):

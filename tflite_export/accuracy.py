@@ -69,10 +69,13 @@ def transcribe_all(
       idle.put(recognizer)
 
   with futures.ThreadPoolExecutor(workers) as pool:
-    texts = pool.map(transcribe, spoken)
-    return list(
-      tqdm.tqdm(texts, desc=f"recognising {name}", total=len(spoken), unit="utt")
+    texts = tqdm.tqdm(
+      pool.map(transcribe, spoken),
+      desc=f"recognising {name}",
+      total=len(spoken),
+      unit="utt",
     )
+    return list(texts)
 
 
 def accuracy(references: Sequence[str], texts: Sequence[str]) -> Accuracy:

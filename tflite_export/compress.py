@@ -1,4 +1,4 @@
-"""Applies a recipe: plain Keras in, plain Keras with weights on the grid out."""
+"""Applies a recipe: plain Keras in, plain Keras on the grid out."""
 
 import dataclasses
 import itertools
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.distillation import distill
-from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
 from tflite_export.pruning.least_squares import refit
+from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
 from tflite_export.qat.grid import find_grid
 from tflite_export.qat.quantizers import kernel_name, quantize_aware
 from tflite_export.recipes import Recipe
@@ -62,7 +62,8 @@ def compress(
   _check_finite(model)
   if recipe.weight_bits is None:
     return CompressedModel(model, recipe, {}, ())
-  pruned, pruned_layers = model, ()
+  pruned = model
+  pruned_layers: tuple[str, ...] = ()
   if recipe.kept_of is not None:
     pruned_layers = tuple(prunable_layers(model, recipe.kept_of))
     pruned = prune(model, recipe.kept_of)
@@ -81,19 +82,17 @@ def compress(
       recipe.name,
     )
   stripped = strip(wrapped, model, bits_by_layer)
-  for name in pruned_layers:
-    grid = find_grid(
-      stripped.get_layer(name).kernel.numpy(), bits_by_layer[name]
-    )
-    check_kept_of(grid.integers, recipe.kept_of, name)
+  if recipe.kept_of is not None:
+    for name in pruned_layers:
+      kernel = stripped.get_layer(name).kernel.numpy()
+      grid = find_grid(kernel, bits_by_layer[name])
+      check_kept_of(grid.integers, recipe.kept_of, name)
   return CompressedModel(
     stripped, recipe, bits_by_layer, pruned_layers, tuple(losses)
   )
 
 
-def _bits_by_layer(
-  model: tf.keras.Model, weight_bits: int
-) -> dict[str, int]:
+def _bits_by_layer(model: tf.keras.Model, weight_bits: int) -> dict[str, int]:
   """Returns the bits of every kernel; norms and biases stay float."""
   bits = {}
   for layer in model.layers:

@@ -41,9 +41,7 @@ _CORPUS = flags.DEFINE_string(
   "Folder with speech to fine-tune on below server/, in the LibriSpeech layout."
   " Left out: the default corpus (synthetic speech).",
 )
-_OUT = flags.DEFINE_string(
-  "out", None, "Folder to write into.", required=True
-)
+_OUT = flags.DEFINE_string("out", None, "Folder to write into.", required=True)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
 _SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
@@ -107,9 +105,7 @@ def _load_speech() -> tuple[ExampleSet, list[str]]:
   else:
     corpus = extract_default_corpus(entry_point.default_folder("corpus"))
   train, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
-  speech = load_examples(
-    train, CharacterVocabulary(), _MAX_BAD_FRACTION.value
-  )
+  speech = load_examples(train, CharacterVocabulary(), _MAX_BAD_FRACTION.value)
   return speech, [example.utterance.audio_path for example in speech.examples]
 
 

@@ -86,9 +86,7 @@ class CompressTest(tf.test.TestCase):
     )
     compressed = compress(self.model, recipe, _batches)
     self.assertLen(compressed.losses, 20)
-    self.assertLess(
-      np.mean(compressed.losses[-5:]), 0.7 * compressed.losses[0]
-    )
+    self.assertLess(np.mean(compressed.losses[-5:]), 0.7 * compressed.losses[0])
     self.assert_on_grid(compressed.model, compressed.bits_by_layer)
     chosen = prune(self.model, (2, 4))
     self.assertLen(compressed.pruned_layers, 13)
@@ -114,7 +112,7 @@ class CompressTest(tf.test.TestCase):
   def test_saved_and_read_again(self):
     folder = self.get_temp_dir()
     recipe = Recipe("int2_1of4", weight_bits=2, kept_of=(1, 4))
-    compressed = compress(self.model, recipe, _no_batches)
+    compressed = compress(self.model, recipe, _batches)
     save_compressed(compressed, _CONFIG, folder)
     again, config = load_compressed(folder)
     self.assertEqual(config, _CONFIG)

@@ -63,7 +63,7 @@ def load_compressed(folder: str) -> tuple[CompressedModel, ConformerConfig]:
       tuple(values["losses"]),
     )
     names = {layer.name for layer in model.layers}
-    unknown = (set(compressed.bits_by_layer) | set(compressed.pruned_layers))
+    unknown = set(compressed.bits_by_layer) | set(compressed.pruned_layers)
     unknown -= names
     if unknown:
       raise KeyError(f"no layer {min(unknown)!r} in the model")

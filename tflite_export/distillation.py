@@ -18,6 +18,11 @@ from lingvo_lite.layers.frames import frame_mask
 from lingvo_lite.models.ctc_model import subsampled_lengths
 from lingvo_lite.stage.errors import InputError
 
+# Divides the logits. CTC's distributions are nearly all blank or all one label;
+# softened, they also tell what else it might have been, and that carries over
+# to voices that the fine-tuning does not hear.
+_TEMPERATURE = 4.0
+
 _WARM_UP_FRACTION = 0.1
 _LARGEST_GRADIENT_NORM = 1.0
 
@@ -44,7 +49,8 @@ def distill(
     name: shown before the progress bar.
 
   Returns:
-    The loss of each step: KL divergence a frame, in nats.
+    The loss of each step: KL divergence a frame of the softened distributions,
+    in nats.
 
   Raises:
     InputError: the loss is no number.
@@ -63,9 +69,9 @@ def distill(
     ]
   )
   def step(features, lengths):
-    target = tf.nn.log_softmax(teacher([features, lengths]))
+    target = _soft_labels(teacher, features, lengths)
     with tf.GradientTape() as tape:
-      found = tf.nn.log_softmax(student([features, lengths]))
+      found = _soft_labels(student, features, lengths)
       divergence = tf.reduce_sum(tf.exp(target) * (target - found), -1)
       mask = frame_mask(subsampled_lengths(lengths), tf.shape(found)[1])
       loss = tf.reduce_sum(divergence * mask) / tf.reduce_sum(mask)
@@ -88,6 +94,13 @@ def distill(
       bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
       bar.update()
   return losses
+
+
+def _soft_labels(
+  model: tf.keras.Model, features: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
+  """Returns log-probabilities at the temperature, float32[B, T', V]."""
+  return tf.nn.log_softmax(model([features, lengths]) / _TEMPERATURE)
 
 
 def _schedule(index: int, steps: int) -> float:

@@ -39,7 +39,7 @@ def bytes_by_kind(contents: bytes) -> dict[str, int]:
     0,
   )
   for tensor, data in constants(model):
-    if (integers := integers_of(tensor, data)) is not None:
+    if integers_of(tensor, data) is not None:
       kinds["integer_kernels"] += data.size
       kinds["scales"] += np.asarray(tensor.quantization.scale).nbytes
     elif tensor.type == schema.TensorType.FLOAT32:

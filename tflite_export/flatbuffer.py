@@ -125,6 +125,8 @@ def seal(model: schema.ModelT) -> bytes:
   add_metadata(model, _DIGEST, _NO_DIGEST)
   contents = write_flatbuffer(model)
   start = _digest_start(schema.Model.GetRootAs(contents, 0))
+  if start is None:
+    raise ValueError("found no digest in the file that was just written")
   digest = hashlib.sha256(contents).digest()
   return contents[:start] + digest + contents[start + len(digest) :]
 
@@ -173,9 +175,7 @@ def read_metadata(contents: bytes, name: str) -> bytes | None:
   return None if buffer is None else buffer.DataAsNumpy().tobytes()
 
 
-def _metadata_buffer(
-  model: schema.Model, name: str
-) -> schema.Buffer | None:
+def _metadata_buffer(model: schema.Model, name: str) -> schema.Buffer | None:
   for index in range(model.MetadataLength()):
     entry = model.Metadata(index)
     if entry.Name() == name.encode():

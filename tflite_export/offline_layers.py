@@ -50,7 +50,7 @@ class RowNorm(tf.keras.layers.Layer):
     super().__init__(**kwargs)
     self.epsilon = epsilon
 
-  def build(self, shape):
+  def build(self, shape) -> None:
     self.gamma = self.add_weight("gamma", [shape[-1]])
     self.beta = self.add_weight("beta", [shape[-1]])
 
@@ -77,7 +77,7 @@ class UtteranceGroupNorm(tf.keras.layers.Layer):
     self.causal = causal
     self.epsilon = epsilon
 
-  def build(self, shapes):
+  def build(self, shapes) -> None:
     self.gamma = self.add_weight("gamma", [shapes[0][-1]])
     self.beta = self.add_weight("beta", [shapes[0][-1]])
 
@@ -102,7 +102,7 @@ class UtteranceBatchNorm(tf.keras.layers.Layer):
     super().__init__(**kwargs)
     self.epsilon = epsilon
 
-  def build(self, shapes):
+  def build(self, shapes) -> None:
     channels = [shapes[0][-1]]
     self.gamma = self.add_weight("gamma", channels)
     self.beta = self.add_weight("beta", channels)
@@ -156,7 +156,7 @@ class UtteranceAttention(tf.keras.layers.Layer):
     self.causal = causal
     self.left_context_frames = left_context_frames
 
-  def build(self, shapes):
+  def build(self, shapes) -> None:
     shape = [self.num_heads, shapes[0][-1] // self.num_heads]
     self.content_bias = self.add_weight("content_bias", shape)
     self.position_bias = self.add_weight("position_bias", shape)

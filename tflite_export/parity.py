@@ -86,7 +86,9 @@ def check_parity(
       )
     found.append(result.logits)
     expected.append(reference)
-  parity = _compare(np.concatenate(found), np.concatenate(expected), len(speech))
+  parity = _compare(
+    np.concatenate(found), np.concatenate(expected), len(speech)
+  )
   limit = _INTEGER_LIMIT if integers else _FLOAT_LIMIT
   # Not `>`: a NaN must not pass.
   if not parity.relative_error <= limit:

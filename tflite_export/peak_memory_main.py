@@ -1,4 +1,4 @@
-"""Prints the peak memory, in bytes, of running one .tflite file on 3 s of sound.
+"""Prints the peak memory, in bytes, of running a .tflite file on 3 s of sound.
 
 A process of its own, since only a fresh one tells the peak of one file.
 """
@@ -25,6 +25,10 @@ def main(argv: Sequence[str]) -> None:
   # Not `ru_maxrss`: a child begins with its parent's.
   with open("/proc/self/status", encoding="ascii") as status:
     peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read(), re.MULTILINE)
+  if peak is None:
+    raise InputError(
+      "found no VmHWM in /proc/self/status, expected it: run this on Linux"
+    )
   print(int(peak[1]) * 1024)
 
 

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing  # noqa: F401 (ai_edge_quantizer expects it to be loaded)
+import numpy.typing  # ai_edge_quantizer expects it to be loaded.
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 from ai_edge_quantizer.algorithms.uniform_quantize import (
@@ -136,8 +136,8 @@ def check_integers(contents: bytes, grids: Sequence[Grid]) -> None:
   if found != trained:
     raise InputError(
       f"found {len(found & trained)} of {len(trained)} kernels of trained"
-      f" integers among {len(found)} in the .tflite file, expected exactly those:"
-      " this is a fault of the exporter, please report it"
+      f" integers among {len(found)} in the .tflite file, expected exactly"
+      " those: this is a fault of the exporter, please report it"
     )
 
 

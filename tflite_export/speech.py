@@ -72,11 +72,12 @@ def load_speech(
       else:
         spoken.append(result)
   if not spoken or len(skipped) > max_bad_fraction * len(utterances):
-    first = f"; the first is {skipped[0]['id']}: {skipped[0]['reason']}"
+    first = "".join(
+      f"; the first is {one['id']}: {one['reason']}" for one in skipped[:1]
+    )
     raise InputError(
       f"found {len(skipped)} bad of {len(utterances)} utterances, expected at"
-      f" most {max_bad_fraction:.1%} and at least one good one"
-      + (first if skipped else "")
-      + "; mend them or raise --max_bad_fraction"
+      f" most {max_bad_fraction:.1%} and at least one good one{first}; mend"
+      " them or raise --max_bad_fraction"
     )
   return spoken, skipped

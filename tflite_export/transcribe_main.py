@@ -1,6 +1,6 @@
 """Prints what is said in audio files.
 
-  ./bazelw run //tflite_export:transcribe -- --model=int4.tflite a.wav b.ogg
+./bazelw run //tflite_export:transcribe -- --model=int4.tflite a.wav b.ogg
 """
 
 from lingvo_lite.stage import entry_point
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lingvo_lite.audio.decode import decode_file
-from lingvo_lite.stage.errors import InputError
 from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.transcription import transcribe_files
 
 _MODEL = flags.DEFINE_string(
   "model", None, "A .tflite file that this project exported.", required=True
@@ -19,20 +18,12 @@ _MODEL = flags.DEFINE_string(
 
 
 def main(argv: Sequence[str]) -> None:
-  """Transcribes each file; a bad one does not stop the others."""
-  files = argv[1:]
-  if not files:
-    raise InputError("found no audio file, expected one or more after the flags")
+  """Prints a line a file; a bad file does not stop the others."""
   recognizer = TfliteRecognizer(entry_point.user_path(_MODEL.value))
-  bad = []
-  for file in files:
-    try:
-      pcm = decode_file(entry_point.user_path(file))
-      print(f"{file}: {recognizer.recognize(pcm).text}", flush=True)
-    except InputError as error:
-      bad.append(str(error))
-  if bad:
-    raise InputError("; ".join(bad))
+  paths = [entry_point.user_path(path) for path in argv[1:]]
+  as_typed = dict(zip(paths, argv[1:], strict=True))
+  for path, text in transcribe_files(recognizer, paths):
+    print(f"{as_typed[path]}: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ class ImportGraphTest(absltest.TestCase):
 
   def test_a_main_named_in_a_string_is_needed_at_run_time(self):
     graph = self._graph({
-      "fl/train_main.py": "",
-      "pipeline/chain.py": 'COMMANDS = ("fl.train_main", "fl.absent_main")\n',
+      "fl/sample_main.py": "",
+      "pipeline/chain.py": 'COMMANDS = ("fl.sample_main", "fl.absent_main")\n',
     })
     self.assertEqual(
-      graph.modules["pipeline.chain"].imports, ("fl.train_main",)
+      graph.modules["pipeline.chain"].imports, ("fl.sample_main",)
     )
 
   def test_imports_inside_functions_count(self):

@@ -3,8 +3,9 @@
 All of it is graph operations on scaled log-mel features, drawn from a stateless
 seed. Zero, the mean of the features, stands for what is hidden.
 
-Reference: Park et al., SpecAugment, Interspeech 2019 (without time warping; a
-plain change of speed takes its place).
+References: Park et al., SpecAugment, Interspeech 2019 (without time warping; a
+plain change of speed takes its place); Jaitly and Hinton, Vocal Tract Length
+Perturbation, 2013 (here along the mel axis).
 """
 
 import dataclasses
@@ -28,6 +29,8 @@ class SpecAugmentConfig:
     max_time_mask_fraction: longest stretch as a fraction of the utterance, so
       that a short command keeps most of its words.
     max_gain_db: the level is raised or lowered by up to this.
+    max_pitch_warp: the mel axis is stretched or squeezed by up to this fraction,
+      as a shorter or longer vocal tract would: other speakers' voices.
     max_speed_change: the speed is changed by a factor in 1 - this to 1 + this
       (the pitch stays).
   """
@@ -38,6 +41,7 @@ class SpecAugmentConfig:
   max_time_mask_frames: int = 40
   max_time_mask_fraction: float = 0.05
   max_gain_db: float = 6.0
+  max_pitch_warp: float = 0.12
   max_speed_change: float = 0.1
 
   def __post_init__(self) -> None:
@@ -47,11 +51,16 @@ class SpecAugmentConfig:
           f"found {field.name}={getattr(self, field.name)}, expected 0 (off) "
           "or more"
         )
-    if self.max_time_mask_fraction > 1 or self.max_speed_change >= 1:
+    if (
+      self.max_time_mask_fraction > 1
+      or self.max_speed_change >= 1
+      or self.max_pitch_warp >= 1
+    ):
       raise InputError(
         f"found max_time_mask_fraction={self.max_time_mask_fraction}, "
-        f"max_speed_change={self.max_speed_change}, expected fractions: at "
-        "most 1, and below 1"
+        f"max_speed_change={self.max_speed_change}, "
+        f"max_pitch_warp={self.max_pitch_warp}, expected fractions: at most 1, "
+        "and below 1 for the changes"
       )
 
 
@@ -114,13 +123,31 @@ def stretch(
   ) + weight * tf.gather(features, after, batch_dims=1)
 
 
+def warp_bins(features: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
+  """Reads the mel axis of each utterance at `warp` times the bin.
+
+  Args:
+    features: float32[B, T, F].
+    warps: float32[B]; 1 changes nothing, more lowers the formants.
+
+  Returns:
+    float32[B, T, F], interpolated linearly; past the last bin, the last one.
+  """
+  bins = features.shape[2]
+  places = tf.range(bins, dtype=tf.float32)
+  sources = tf.minimum(places * warps[:, tf.newaxis], bins - 1.0)
+  # A matrix of hat functions: one product does what two gathers would.
+  distances = tf.abs(places[:, tf.newaxis] - sources[:, tf.newaxis])
+  return tf.matmul(features, tf.maximum(1.0 - distances, 0.0))
+
+
 def spec_augment(
   features: tf.Tensor,
   lengths: tf.Tensor,
   seed: tf.Tensor,
   config: SpecAugmentConfig,
 ) -> tf.Tensor:
-  """Shifts the level and hides bands and stretches.
+  """Warps the mel axis, shifts the level and hides bands and stretches.
 
   Args:
     features: float32[B, T, F], scaled log-mel.
@@ -132,7 +159,12 @@ def spec_augment(
     float32[B, T, F].
   """
   batch, frames, bins = tf.unstack(tf.shape(features))
-  seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+  seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+  if config.max_pitch_warp:
+    warps = 1.0 + tf.random.stateless_uniform(
+      [batch], seeds[3], -config.max_pitch_warp, config.max_pitch_warp
+    )
+    features = warp_bins(features, warps)
   # A factor on the audio is a shift of the logarithm; the affine divides it.
   per_db = math.log(10.0) / 20.0 / LogMelConfig().log_std
   limit = config.max_gain_db * per_db

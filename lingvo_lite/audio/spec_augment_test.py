@@ -14,11 +14,16 @@ from lingvo_lite.audio.spec_augment import (
   spec_augment,
   stretch,
   stretched_lengths,
+  warp_bins,
 )
 from lingvo_lite.stage.errors import InputError
 
 _OFF = SpecAugmentConfig(
-  frequency_masks=0, time_masks=0, max_gain_db=0.0, max_speed_change=0.0
+  frequency_masks=0,
+  time_masks=0,
+  max_gain_db=0.0,
+  max_pitch_warp=0.0,
+  max_speed_change=0.0,
 )
 
 
@@ -46,6 +51,15 @@ class SpecAugmentTest(tf.test.TestCase, parameterized.TestCase):
     self.assertNotAllEqual(first, other)
     # Each utterance of a batch has masks of its own.
     self.assertNotAllEqual(first[0] == 0, first[1] == 0)
+
+  def test_warp_by_hand(self):
+    ramp = np.tile(np.arange(80, dtype=np.float32), [3, 2, 1])
+    warped = warp_bins(ramp, tf.constant([1.0, 0.9, 1.5])).numpy()
+    self.assertAllClose(warped[0], ramp[0])
+    self.assertAllClose(warped[1, 0], 0.9 * np.arange(80), atol=1e-4)
+    self.assertAllClose(
+      warped[2, 1], np.minimum(1.5 * np.arange(80), 79.0), atol=1e-4
+    )
 
   def test_frequency_masks_hide_whole_bins(self):
     config = dataclasses.replace(

@@ -15,8 +15,8 @@ from lingvo_lite.text.vocabulary import CharacterVocabulary
 class Recognizer:
   """Recognises with a model whose weights may change between calls.
 
-  The graph is traced once for each bucket length, whatever the weights are:
-  probing a model's layers costs passes, not traces.
+  The graph is traced once, whatever the weights and lengths are: probing a
+  model's layers costs passes, not traces.
 
   Args:
     model: `[features, lengths]` to logits.
@@ -38,7 +38,10 @@ class Recognizer:
     self._batches = list(eval_batches(examples, batch_size))
     self._logits = tf.function(
       lambda features, lengths: model([features, lengths], training=False),
-      reduce_retracing=True,
+      input_signature=[
+        tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32),
+        tf.TensorSpec([None], tf.int32),
+      ],
     )
 
   @property

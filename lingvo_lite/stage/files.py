@@ -32,9 +32,12 @@ def whole_file(path: str) -> Iterator[str]:
     # mkstemp makes private files; artifacts are read by others.
     os.chmod(temporary, 0o644)
     os.replace(temporary, path)
-  except BaseException:
+  except BaseException as error:
     with contextlib.suppress(FileNotFoundError):
       os.unlink(temporary)
+    if isinstance(error, OSError) and error.filename is None:
+      # A full disk shows in a write, which knows no name.
+      error.filename = path
     raise
 
 

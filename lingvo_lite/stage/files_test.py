@@ -35,6 +35,12 @@ class FilesTest(absltest.TestCase):
       self.assertEndsWith(temporary, ".json")
       self.assertEqual(os.path.dirname(temporary), os.path.dirname(self.path))
 
+  def test_a_failed_write_names_the_file(self):
+    with self.assertRaises(OSError) as raised:
+      with whole_file(self.path):
+        raise OSError(28, "No space left on device")
+    self.assertEqual(raised.exception.filename, self.path)
+
   def test_numbers_that_json_cannot_hold_are_refused(self):
     with self.assertRaises(ValueError):
       write_json(self.path, {"wer": float("nan")})

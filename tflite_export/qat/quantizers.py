@@ -1,14 +1,19 @@
 """TF-MOT's extension points, filled for low-bit symmetric weights."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
-import tensorflow_model_optimization as tfmot
+from tensorflow_model_optimization.quantization.keras import (
+  QuantizeConfig,
+  QuantizeWrapperV2,
+  quantizers,
+)
 
 from tflite_export.qat.grid import fake_quantize
 
-_keras_api = tfmot.quantization.keras
 
-
-class MaskedGridQuantizer(_keras_api.quantizers.Quantizer):
+class MaskedGridQuantizer(quantizers.Quantizer):
   """Masks weights, then moves them onto the grid of `grid.py`.
 
   The mask comes first, so that the scale is that of the kept weights
@@ -21,7 +26,9 @@ class MaskedGridQuantizer(_keras_api.quantizers.Quantizer):
   def __init__(self, bits: int):
     self.bits = bits
 
-  def build(self, tensor_shape, name, layer):
+  def build(
+    self, tensor_shape: tf.TensorShape, name: str, layer: tf.keras.layers.Layer
+  ) -> dict[str, tf.Variable]:
     mask = layer.add_weight(
       f"{name}_mask", tensor_shape, initializer="ones", trainable=False
     )
@@ -30,11 +37,11 @@ class MaskedGridQuantizer(_keras_api.quantizers.Quantizer):
   def __call__(self, inputs, training, weights, **kwargs):
     return fake_quantize(inputs * weights["mask"], self.bits)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {"bits": self.bits}
 
 
-class KernelQuantizeConfig(_keras_api.QuantizeConfig):
+class KernelQuantizeConfig(QuantizeConfig):
   """Quantises a layer's kernel; bias and activations stay float in training.
 
   At run time LiteRT quantises the activations that a matrix sees to int8, row
@@ -49,22 +56,30 @@ class KernelQuantizeConfig(_keras_api.QuantizeConfig):
     self.bits = bits
     self.kernel = kernel
 
-  def get_weights_and_quantizers(self, layer):
+  def get_weights_and_quantizers(
+    self, layer: tf.keras.layers.Layer
+  ) -> list[tuple[tf.Variable, quantizers.Quantizer]]:
     return [(getattr(layer, self.kernel), MaskedGridQuantizer(self.bits))]
 
-  def set_quantize_weights(self, layer, quantize_weights):
+  def set_quantize_weights(
+    self, layer: tf.keras.layers.Layer, quantize_weights: list[tf.Tensor]
+  ) -> None:
     setattr(layer, self.kernel, quantize_weights[0])
 
-  def get_activations_and_quantizers(self, layer):
+  def get_activations_and_quantizers(
+    self, layer: tf.keras.layers.Layer
+  ) -> list[Any]:
     return []
 
-  def set_quantize_activations(self, layer, quantize_activations):
+  def set_quantize_activations(
+    self, layer: tf.keras.layers.Layer, quantize_activations: list[Callable]
+  ) -> None:
     pass
 
-  def get_output_quantizers(self, layer):
+  def get_output_quantizers(self, layer: tf.keras.layers.Layer) -> list[Any]:
     return []
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {"bits": self.bits, "kernel": self.kernel}
 
 
@@ -79,8 +94,11 @@ def kernel_name(layer: tf.keras.layers.Layer) -> str | None:
 
 
 def kernel_of(layer: tf.keras.layers.Layer) -> tf.Variable:
-  """Returns the kernel of a layer that has one."""
-  return getattr(layer, kernel_name(layer))
+  """Returns the kernel of a layer; TypeError if it has none."""
+  name = kernel_name(layer)
+  if name is None:
+    raise TypeError(f"found no kernel in the layer {layer.name}, expected one")
+  return getattr(layer, name)
 
 
 def quantize_aware(
@@ -100,7 +118,7 @@ def quantize_aware(
     copy = layer.__class__.from_config(layer.get_config())
     if layer.name not in bits_by_layer:
       return copy
-    return tfmot.quantization.keras.QuantizeWrapperV2(
+    return QuantizeWrapperV2(
       copy,
       KernelQuantizeConfig(bits_by_layer[layer.name], kernel_name(layer)),
       name=layer.name,

@@ -1,0 +1,105 @@
+"""No worker process outlives the program, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+from absl.testing import absltest
+
+# Starts a runtime, says which process the worker is, and ends as told.
+_PROGRAM = """
+import os, sys, time
+import numpy as np
+import tensorflow_federated as tff
+from fl.runtime.local import local_runtime
+
+@tff.tensorflow.computation(np.int32)
+def double(x):
+  return x * 2
+
+with local_runtime() as worker:
+  print(worker.pid, double(21), flush=True)
+  how = sys.argv[1]
+  if how == "raise":
+    raise ValueError("on purpose")
+  if how == "exit":
+    os._exit(3)
+  if how == "wait":
+    time.sleep(120)
+"""
+
+_GONE_WITHIN_S = 10.0
+
+
+class WorkerTest(absltest.TestCase):
+  def start(self, how: str) -> tuple[subprocess.Popen, int]:
+    program = subprocess.Popen(
+      [sys.executable, "-c", _PROGRAM, how],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+      text=True,
+    )
+    self.addCleanup(program.stdout.close)
+    pid, answer = program.stdout.readline().split()
+    self.assertEqual(answer, "42")
+    return program, int(pid)
+
+  def assert_gone(self, pid: int):
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while time.monotonic() < deadline:
+      try:
+        # Where no init reaps orphans, a dead one stays as a zombie.
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+          return
+      except psutil.NoSuchProcess:
+        return
+      time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    self.fail(f"the worker {pid} outlived its program")
+
+  def test_ends_with_a_program_that_ends(self):
+    program, worker = self.start("return")
+    self.assertEqual(program.wait(60), 0)
+    self.assert_gone(worker)
+
+  def test_ends_with_a_program_that_raises(self):
+    program, worker = self.start("raise")
+    self.assertEqual(program.wait(60), 1)
+    self.assert_gone(worker)
+
+  def test_ends_with_a_program_that_skips_its_cleanup(self):
+    program, worker = self.start("exit")
+    self.assertEqual(program.wait(60), 3)
+    self.assert_gone(worker)
+
+  def test_ends_with_a_program_that_is_interrupted_or_killed(self):
+    started = [
+      (self.start("wait"), number)
+      for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    ]
+    for (program, worker), number in started:
+      with self.subTest(number.name):
+        self.assertTrue(psutil.pid_exists(worker))
+        program.send_signal(number)
+        program.wait(60)
+        self.assert_gone(worker)
+
+  def test_inherits_no_pipe_of_the_program(self):
+    program, worker = self.start("wait")
+    ours = os.stat(f"/proc/{program.pid}/fd/1").st_ino
+    theirs = {
+      os.stat(f"/proc/{worker}/fd/{entry}").st_ino
+      for entry in os.listdir(f"/proc/{worker}/fd")
+      if os.path.exists(f"/proc/{worker}/fd/{entry}")
+    }
+    program.kill()
+    program.wait(60)
+    self.assertNotIn(ours, theirs)
+
+
+if __name__ == "__main__":
+  absltest.main()
