@@ -18,7 +18,7 @@ class FederatedConfig:
     cohort: clients a round.
     local_epochs: how often a client goes through its speech in a round.
     client_batch_size: utterances a local step.
-    client_learning_rate: of local SGD, in the first round; both learning rates
+    client_learning_rate: of local Adam, in the first round; both learning rates
       fall to zero along half a cosine.
     client_clip_norm: largest norm of a local step's gradient.
     server_learning_rate: of the server's Adam, in the first round.

@@ -55,9 +55,7 @@ def main(argv: Sequence[str]) -> None:
   """Makes the plan and writes it."""
   del argv
   started = time.monotonic()
-  model_path = os.path.join(
-    entry_point.user_path(_MODEL.value), "model.keras"
-  )
+  model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
   importance_path = entry_point.user_path(_IMPORTANCE.value)
   model, config = load_model(model_path)
   plan = ranked_plan(

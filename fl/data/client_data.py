@@ -90,16 +90,17 @@ class ClientData:
     position, stream = self._streams.get(client, (None, None))
     if stream is None or position != start:
       stream = self._stream(client, start)
-    batches = None
-    for _ in range(steps):
-      batch = next(stream)
-      # TFF wants the fields in order.
-      one = tf.data.Dataset.from_tensors(
-        collections.OrderedDict((name, batch[name]) for name in self.batch_spec)
-      )
-      batches = one if batches is None else batches.concatenate(one)
+    batches = self._as_data_set(next(stream))
+    for _ in range(1, steps):
+      batches = batches.concatenate(self._as_data_set(next(stream)))
     self._streams[client] = (start + steps, stream)
     return batches
+
+  def _as_data_set(self, batch: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    # TFF wants the fields in order.
+    return tf.data.Dataset.from_tensors(
+      collections.OrderedDict((name, batch[name]) for name in self.batch_spec)
+    )
 
   def _stream(
     self, client: int, start_step: int

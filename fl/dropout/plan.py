@@ -11,7 +11,6 @@ from lingvo_lite.models.unit_groups import UnitGroup
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json, write_json
 
-
 _FEW_UNITS = 16
 
 

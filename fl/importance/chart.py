@@ -7,9 +7,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
-from lingvo_lite.stage.files import whole_file  # noqa: E402
+from lingvo_lite.stage.files import whole_file
 
 _CRITICAL = "#b5483a"
 _AMBIENT = "#4c8577"
@@ -77,8 +77,8 @@ def draw_importance(
     "What each layer is worth", loc="left", fontsize=13, fontweight="bold"
   )
   handles = [
-    pyplot.Rectangle((0, 0), 1, 1, color=color) for color in
-    (_AMBIENT, _CRITICAL)
+    pyplot.Rectangle((0, 0), 1, 1, color=color)
+    for color in (_AMBIENT, _CRITICAL)
   ]
   axes.legend(
     handles,

@@ -139,7 +139,7 @@ def importance_rows(
     (95% interval of delta), `rank` (1 is the most important of its kind) and
     `ambient`.
   """
-  rows = []
+  rows: list[dict[str, Any]] = []
   for outcome in outcomes:
     delta = outcome.counts.rate - baseline.rate
     rows.append(

@@ -74,9 +74,7 @@ def build_aggregator(selection: RandomUnits) -> tff.templates.MeasuredProcess:
 
   @tff.tensorflow.computation(sums_type, sums_type)
   def merge(one, other):
-    return _Sums(
-      one.updates + other.updates, one.weights + other.weights
-    )
+    return _Sums(one.updates + other.updates, one.weights + other.weights)
 
   @tff.tensorflow.computation(sums_type)
   def report(sums):
@@ -97,9 +95,7 @@ def build_aggregator(selection: RandomUnits) -> tff.templates.MeasuredProcess:
     tff.FederatedType(message_type, tff.CLIENTS),
   )
   def next_fn(state, messages):
-    mean = tff.federated_aggregate(
-      messages, zero(), accumulate, merge, report
-    )
+    mean = tff.federated_aggregate(messages, zero(), accumulate, merge, report)
     return tff.templates.MeasuredProcessOutput(
       state=state,
       result=mean,

@@ -13,7 +13,7 @@ from fl.processes.messages import ClientMessage, ServerMessage
 from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
 
 BuildModel = Callable[[], tf.keras.Model]
-Objective = Callable[[tf.keras.Model, Mapping[str, tf.Tensor]], tf.Tensor]
+Objective = Callable[[tf.keras.Model, dict[str, tf.Tensor]], tf.Tensor]
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -96,12 +96,14 @@ def build_client_work(
   )
   def next_fn(state, message, keys, batches):
     sent = tff.federated_map(work, (message, keys, batches))
-    measurements = tff.federated_zip({
-      "loss": tff.federated_mean(sent.loss, sent.weight),
-      "rejected_clients": tff.federated_sum(
-        tff.federated_map(is_rejected, sent)
-      ),
-    })
+    measurements = tff.federated_zip(
+      {
+        "loss": tff.federated_mean(sent.loss, sent.weight),
+        "rejected_clients": tff.federated_sum(
+          tff.federated_map(is_rejected, sent)
+        ),
+      }
+    )
     return tff.templates.MeasuredProcessOutput(state, sent, measurements)
 
   return tff.templates.MeasuredProcess(initialize, next_fn)

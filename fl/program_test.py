@@ -1,0 +1,217 @@
+"""The round loop: cohorts, client data, and resuming after a kill."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from absl.testing import parameterized
+
+from fl.data.client_data import ClientData
+from fl.data.cohorts import earlier_rounds, sample_cohort
+from fl.dropout.selection import RandomUnits
+from fl.dropout.sub_model import SubModel, variable_specs
+from fl.federated_config import FederatedConfig
+from fl.processes.client_work import LocalTraining
+from fl.processes.compose import build_federated_process
+from fl.program import FederatedProgram
+from fl.runtime.local import local_runtime
+from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.examples import Example
+from lingvo_lite.data.utterance import Utterance
+from lingvo_lite.stage.errors import InputError
+
+_SETTINGS = {
+  "rounds": 7,
+  "cohort": 2,
+  "local_epochs": 1,
+  "client_batch_size": 2,
+  "client_learning_rate": 0.1,
+  "client_clip_norm": 1.0,
+  "server_learning_rate": 0.1,
+  "seed": 5,
+  "mask_scope": "client",
+  "evaluate_every": 2,
+}
+
+
+def _examples():
+  draw = np.random.default_rng(0)
+  return [
+    Example(
+      Utterance(f"{speaker}-2-{number}", str(speaker), "2", "", "A"),
+      draw.normal(size=[20 + 4 * number, 80]).astype(np.float32),
+      np.array([1, 2, 3], np.int32),
+    )
+    for speaker in (30, 10, 20)
+    for number in range(3)
+  ]
+
+
+def _data(**changes):
+  settings = {"batch_size": 2, "local_epochs": 1, "seed": 5, **changes}
+  return ClientData(_examples(), augment=SpecAugmentConfig(), **settings)
+
+
+def _model():
+  inputs = tf.keras.Input([80])
+  hidden = tf.keras.layers.Dropout(0.3, name="dropout")(inputs)
+  return tf.keras.Model(inputs, tf.keras.layers.Dense(1, name="out")(hidden))
+
+
+def _objective(model, batch):
+  # Any objective will do: the program never asks what the model is.
+  outputs = model(tf.reduce_mean(batch["features"], 1), training=True)
+  return tf.reduce_mean(tf.square(outputs - 1.0))
+
+
+class ClientDataTest(parameterized.TestCase, tf.test.TestCase):
+  def test_a_speaker_is_a_client(self):
+    data = _data()
+    self.assertEqual(data.speakers, ["10", "20", "30"])
+    # Three utterances in batches of two, the last one topped up.
+    self.assertEqual(data.steps(0), 2)
+    self.assertLen(list(data.batches(0, 0)), 2)
+    self.assertEqual(_data(local_epochs=3).steps(0), 6)
+
+  def test_a_round_is_the_same_whether_reached_in_order_or_at_once(self):
+    in_order = _data()
+    for number in range(3):
+      reached = list(in_order.batches(1, number))
+    at_once = list(_data().batches(1, 2))
+    for one, same in zip(reached, at_once, strict=True):
+      for name in one:
+        self.assertAllEqual(one[name], same[name])
+    # Another client's stream is another one.
+    other = list(_data().batches(2, 2))
+    self.assertNotEqual(
+      [batch["lengths"].numpy().tolist() for batch in at_once],
+      [batch["lengths"].numpy().tolist() for batch in other],
+    )
+
+  def test_nothing_to_train_on_is_refused(self):
+    with self.assertRaisesRegex(InputError, "no client speech"):
+      ClientData([], 2, 1, None, 0)
+    with self.assertRaisesRegex(InputError, "local_epochs=0"):
+      _data(local_epochs=0)
+
+  def test_cohorts_are_drawn_without_replacement_and_repeatably(self):
+    cohorts = [sample_cohort(10, 4, 1, number) for number in range(50)]
+    for cohort in cohorts:
+      self.assertLen(set(cohort), 4)
+    self.assertGreater(len({tuple(cohort) for cohort in cohorts}), 30)
+    self.assertEqual(cohorts[7], sample_cohort(10, 4, 1, 7))
+    self.assertNotEqual(cohorts, [sample_cohort(10, 4, 2, n)
+                                  for n in range(50)])  # fmt: skip
+    counts = earlier_rounds(10, 4, 1, 50)
+    self.assertEqual(sum(counts), 200)
+    self.assertEqual(counts[3], sum(3 in cohort for cohort in cohorts))
+
+  @parameterized.parameters(0, 11)
+  def test_a_cohort_of_the_wrong_size_is_refused(self, cohort):
+    with self.assertRaisesRegex(InputError, "expected 1 to the 10 clients"):
+      sample_cohort(10, cohort, 0, 0)
+
+  @parameterized.parameters(
+    ("rounds", 0), ("cohort", -1), ("client_learning_rate", float("nan")),
+    ("server_learning_rate", 0.0), ("mask_scope", "cohort"),
+  )  # fmt: skip
+  def test_a_setting_out_of_range_is_refused_by_its_flag(self, name, value):
+    with self.assertRaisesRegex(InputError, f"--{name}={value}"):
+      FederatedConfig(**{**_SETTINGS, name: value})
+
+
+class _KilledError(Exception):
+  pass
+
+
+class FederatedProgramTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.enterClassContext(local_runtime())
+    config = FederatedConfig(**_SETTINGS)
+    specs = variable_specs(_model())
+    optimizers = tff.learning.optimizers
+    cls.config = config
+    cls.process = build_federated_process(
+      specs,
+      RandomUnits(SubModel(specs, [], {}), config.seed, config.mask_scope),
+      LocalTraining(
+        _model,
+        _objective,
+        optimizers.build_sgdm(0.1),
+        lambda number: config.schedule(0.1, number),
+        clip_norm=1.0,
+        seed=config.seed,
+      ),
+      _data().batch_spec,
+      num_clients=3,
+      server_optimizer=optimizers.build_adam(0.1),
+      server_learning_rate=lambda number: config.schedule(0.1, number),
+    )
+
+  def run_program(self, path, evaluate=None, fingerprint="run"):
+    program = FederatedProgram(
+      self.process, _data(), self.config, path, fingerprint
+    )
+    return program.run(
+      np.zeros(81, np.float32), evaluate or (lambda weights: {})
+    )
+
+  def test_a_killed_run_ends_with_the_same_bytes(self):
+    folder = self.create_tempdir()
+    straight, rows = self.run_program(os.path.join(folder, "straight.npz"))
+    self.assertLen(rows, 7)
+    self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
+    self.assertFalse(np.allclose(straight, 0))
+
+    calls = []
+
+    def die_late(weights):
+      calls.append(weights)
+      # Rounds 2, 4, 6: after the checkpoint at 5.
+      if len(calls) == 3:
+        raise _KilledError
+      return {"held_out_wer": 0.5}
+
+    path = os.path.join(folder, "killed.npz")
+    with self.assertRaises(_KilledError):
+      self.run_program(path, die_late)
+    calls.clear()
+    weights, resumed_rows = self.run_program(
+      path, lambda weights: calls.append(weights) or {"held_out_wer": 0.5}
+    )
+    self.assertLen(calls, 1)
+    self.assertEqual(weights.tobytes(), straight.tobytes())
+    self.assertEqual([row["round"] for row in resumed_rows], [*range(1, 8)])
+    self.assertEqual(
+      [row["loss"] for row in resumed_rows], [row["loss"] for row in rows]
+    )
+    self.assertEqual(
+      ["held_out_wer" in row for row in resumed_rows],
+      [False, True, False, True, False, True, False],
+    )
+
+  def test_a_damaged_or_foreign_checkpoint_starts_over(self):
+    path = os.path.join(self.create_tempdir(), "checkpoint.npz")
+    straight, _ = self.run_program(path)
+    again, rows = self.run_program(path, fingerprint="another run")
+    self.assertLen(rows, 7)
+    self.assertEqual(again.tobytes(), straight.tobytes())
+    with open(path, "r+b") as file:
+      file.truncate(100)
+    again, _ = self.run_program(path)
+    self.assertEqual(again.tobytes(), straight.tobytes())
+
+  def test_rows_count_the_bytes(self):
+    path = os.path.join(self.create_tempdir(), "checkpoint.npz")
+    _, rows = self.run_program(path)
+    # Two clients, 81 weights of four bytes, and the small numbers beside them.
+    self.assertEqual(rows[0]["download_bytes"], 2 * (4 * 81 + 4))
+    self.assertEqual(rows[0]["upload_bytes"], 2 * (4 * 81 + 16))
+    self.assertEqual(rows[0]["clients"], 2)
+
+
+if __name__ == "__main__":
+  tf.test.main()
