@@ -83,7 +83,8 @@ def main(argv: Sequence[str]) -> None:
     seed=_SEED.value,
   )
   model_config = dataclasses.replace(PRESETS[_PRESET.value], norm=_NORM.value)
-  augment = SpecAugmentConfig()
+  # The committed model was made without the warp; clients train with it.
+  augment = SpecAugmentConfig(max_pitch_warp=0.0)
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
   else:

@@ -29,8 +29,8 @@ class SpecAugmentConfig:
     max_time_mask_fraction: longest stretch as a fraction of the utterance, so
       that a short command keeps most of its words.
     max_gain_db: the level is raised or lowered by up to this.
-    max_pitch_warp: the mel axis is stretched or squeezed by up to this fraction,
-      as a shorter or longer vocal tract would: other speakers' voices.
+    max_pitch_warp: the mel axis is stretched or squeezed by up to this
+      fraction, as another vocal tract would: the voices of other speakers.
     max_speed_change: the speed is changed by a factor in 1 - this to 1 + this
       (the pitch stays).
   """
