@@ -9,12 +9,14 @@ import time
 import psutil
 from absl.testing import absltest
 
+from fl.runtime import local
+
 # Starts a runtime, says which process the worker is, and ends as told.
-_PROGRAM = """
+_PROGRAM = f"""
 import os, sys, time
 import numpy as np
 import tensorflow_federated as tff
-from fl.runtime.local import local_runtime
+from {local.__name__} import local_runtime
 
 @tff.tensorflow.computation(np.int32)
 def double(x):
