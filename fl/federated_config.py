@@ -22,6 +22,7 @@ class FederatedConfig:
       fall to zero along half a cosine.
     client_clip_norm: largest norm of a local step's gradient.
     server_learning_rate: of the server's Adam, in the first round.
+    rehearsal_steps: updates on the server's own speech after each round.
     seed: where all randomness comes from.
     mask_scope: `client` or `round`: who shares a draw of kept units.
     evaluate_every: rounds between measurements on the clients' held-out speech.
@@ -34,6 +35,7 @@ class FederatedConfig:
   client_learning_rate: float
   client_clip_norm: float
   server_learning_rate: float
+  rehearsal_steps: int
   seed: int
   mask_scope: str
   evaluate_every: int
@@ -50,6 +52,11 @@ class FederatedConfig:
         raise InputError(
           f"found --{name}={getattr(self, name)}, expected 1 or more"
         )
+    if self.rehearsal_steps < 0:
+      raise InputError(
+        f"found --rehearsal_steps={self.rehearsal_steps}, expected 0 (none) or"
+        " more"
+      )
     for name in (
       "client_learning_rate",
       "client_clip_norm",

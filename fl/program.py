@@ -17,6 +17,7 @@ from fl.data.client_data import ClientData
 from fl.data.cohorts import earlier_rounds, sample_cohort
 from fl.federated_config import FederatedConfig
 from fl.processes.compose import FederatedProcess
+from fl.rehearsal import Rehearsal
 from lingvo_lite.stage.files import whole_file
 
 Row = dict[str, Any]
@@ -48,6 +49,7 @@ class FederatedProgram:
     config: how many rounds of how many clients.
     checkpoint_path: where the progress is kept.
     fingerprint: tells runs apart: a checkpoint with another one is not used.
+    rehearsal: what the server does after each round; None: nothing.
   """
 
   def __init__(
@@ -57,12 +59,14 @@ class FederatedProgram:
     config: FederatedConfig,
     checkpoint_path: str,
     fingerprint: str,
+    rehearsal: Rehearsal | None = None,
   ) -> None:
     self._process = process
     self._data = data
     self._config = config
     self._checkpoint_path = checkpoint_path
     self._fingerprint = fingerprint
+    self._rehearsal = rehearsal
 
   def run(
     self,
@@ -112,9 +116,17 @@ class FederatedProgram:
     ]
     output = self._process.next(state, clients)
     metrics = output.metrics
-    return output.state, {
+    state, rehearsed = output.state, {}
+    if self._rehearsal is not None:
+      weights, loss = self._rehearsal.after_round(
+        state.global_model_weights, number
+      )
+      state = state._replace(global_model_weights=weights)
+      rehearsed = {"rehearsal_loss": loss}
+    return state, {
       "round": number + 1,
       "loss": float(metrics["client_work"]["loss"]),
+      **rehearsed,
       "seconds": round(time.monotonic() - started, 3),
       "clients": len(cohort),
       "rejected_clients": int(metrics["client_work"]["rejected_clients"]),

@@ -4,9 +4,11 @@
 
 Each round, a cohort of clients gets sub-models of the sizes that the plan says,
 trains them on its own speech and sends back what changed; the server averages
-each weight over the clients that held it. Written to --out: model.keras,
-training.json (a row for each round), manifest.json. Stopped at any moment, the
-same command goes on from the last checkpoint and ends with the same model.
+each weight over the clients that held it, and goes over some of its own public
+speech (--rehearsal_steps), so as not to forget it. Written to --out:
+model.keras, training.json (a row for each round), manifest.json. Stopped at any
+moment, the same command goes on from the last checkpoint and ends with the same
+model.
 """
 
 from lingvo_lite.stage import entry_point
@@ -16,8 +18,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import tensorflow as tf
 import tensorflow_federated as tff
 from absl import flags, logging
 
@@ -35,13 +38,16 @@ from fl.federated_config import FederatedConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import FederatedProcess, build_federated_process
 from fl.program import FederatedProgram
+from fl.rehearsal import Rehearsal, RehearsalPlan
 from fl.runtime.local import local_runtime
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import ExampleSet, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
 from lingvo_lite.data.utterance import Utterance
+from lingvo_lite.layers.unit_dropout import LEAST_UNIT_KEEP_RATE
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import load_model, save_model
@@ -63,9 +69,9 @@ _PLAN = flags.DEFINE_string(
 _CORPUS = flags.DEFINE_string(
   "corpus",
   None,
-  "Folder with the clients' speech below clients/ (a speaker is a client) and"
-  " the speech to measure on below eval/, in the LibriSpeech layout. Left out:"
-  " the default corpus (synthetic speech).",
+  "Folder with the clients' speech below clients/ (a speaker is a client), the"
+  " server's below server/ and the speech to measure on below eval/, in the"
+  " LibriSpeech layout. Left out: the default corpus (synthetic speech).",
 )
 _OUT = flags.DEFINE_string(
   "out",
@@ -93,6 +99,12 @@ _SERVER_LEARNING_RATE = flags.DEFINE_float(
   "Of the server's Adam, in the first round; both rates fall to zero along half"
   " a cosine.",
 )
+_REHEARSAL_STEPS = flags.DEFINE_integer(
+  "rehearsal_steps",
+  12,
+  "Updates on the server's own speech after each round; 0: it does without, and"
+  " forgets what the clients do not say.",
+)
 _MASK_SCOPE = flags.DEFINE_enum(
   "mask_scope",
   "client",
@@ -112,6 +124,9 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
   "More than this fraction of unusable utterances is an error.",
 )
 
+# As in pre-training: a step costs the same and learns from as much.
+_REHEARSAL_BATCH_SIZE = 16
+
 
 def main(argv: Sequence[str]) -> None:
   """Trains and writes the artifact."""
@@ -125,6 +140,7 @@ def main(argv: Sequence[str]) -> None:
     client_learning_rate=_CLIENT_LEARNING_RATE.value,
     client_clip_norm=_CLIENT_CLIP_NORM.value,
     server_learning_rate=_SERVER_LEARNING_RATE.value,
+    rehearsal_steps=_REHEARSAL_STEPS.value,
     seed=_SEED.value,
     mask_scope=_MASK_SCOPE.value,
     evaluate_every=_EVALUATE_EVERY.value,
@@ -155,6 +171,11 @@ def main(argv: Sequence[str]) -> None:
   train_set = _load(train, must_align=True)
   held_out_set = _load(held_out, must_align=False)
   unheard_set = _load(unheard, must_align=False)
+  public, public_set = [], ExampleSet([], [])
+  if config.rehearsal_steps:
+    public, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
+    logging.info("reading the server's speech, %d utterances", len(public))
+    public_set = _load(public, must_align=True)
   augment = SpecAugmentConfig()
   data = ClientData(
     train_set.examples,
@@ -187,7 +208,8 @@ def main(argv: Sequence[str]) -> None:
     data,
     config,
     checkpoint_path,
-    fingerprint=_fingerprint(config, model_path, plan_path, train),
+    fingerprint=_fingerprint(config, model_path, plan_path, train + public),
+    rehearsal=_rehearsal(config, model_config, public_set, augment),
   )
   with local_runtime():
     weights, rows = program.run(initial_weights, held_out_speech.measure)
@@ -218,6 +240,7 @@ def main(argv: Sequence[str]) -> None:
       plan_path,
       *(u.audio_path for u in utterances),
       *(u.audio_path for u in unheard),
+      *(u.audio_path for u in public),
     ],
     outputs=[trained_path, curve_path],
     seconds=time.monotonic() - started,
@@ -232,7 +255,10 @@ def main(argv: Sequence[str]) -> None:
       "after": after,
     },
     skipped_utterances=(
-      train_set.skipped + held_out_set.skipped + unheard_set.skipped
+      train_set.skipped
+      + held_out_set.skipped
+      + unheard_set.skipped
+      + public_set.skipped
     ),
   )
   os.unlink(checkpoint_path)
@@ -253,18 +279,7 @@ def _build_process(
   data: ClientData,
 ) -> FederatedProcess:
   client_config = model_config.with_widths(plan.kept)
-  training = LocalTraining(
-    build_model=lambda: build_ctc_model(client_config),
-    objective=ctc_objective,
-    # Of Adam's kind, and new each round: plain SGD takes a client nowhere from
-    # a model that is sure of the wrong words.
-    optimizer=tff.learning.optimizers.build_adam(
-      config.client_learning_rate, epsilon=1e-5
-    ),
-    learning_rate=lambda r: config.schedule(config.client_learning_rate, r),
-    clip_norm=config.client_clip_norm,
-    seed=config.seed,
-  )
+  training = _local_training(config, lambda: build_ctc_model(client_config))
   process = build_federated_process(
     specs,
     RandomUnits(sub_model, config.seed, config.mask_scope),
@@ -280,6 +295,52 @@ def _build_process(
     lambda r: config.schedule(config.server_learning_rate, r),
   )
   return process
+
+
+def _rehearsal(
+  config: FederatedConfig,
+  model_config: ConformerConfig,
+  public_set: ExampleSet,
+  augment: SpecAugmentConfig,
+) -> Rehearsal | None:
+  if not config.rehearsal_steps:
+    return None
+
+  def batches(start: int) -> tf.data.Dataset:
+    return bucketed_batches(
+      public_set.examples,
+      _REHEARSAL_BATCH_SIZE,
+      config.seed,
+      augment,
+      start_step=start,
+    )
+
+  # With whole units left out, as in pre-training: what the clients get in the
+  # next round are parts of this model.
+  training = _local_training(
+    config,
+    lambda: build_ctc_model(
+      model_config, least_unit_keep_rate=LEAST_UNIT_KEEP_RATE
+    ),
+  )
+  return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))
+
+
+def _local_training(
+  config: FederatedConfig, build_model: Callable[[], tf.keras.Model]
+) -> LocalTraining:
+  return LocalTraining(
+    build_model=build_model,
+    objective=ctc_objective,
+    # Of Adam's kind, and new each round: plain SGD takes a client nowhere from
+    # a model that is sure of the wrong words.
+    optimizer=tff.learning.optimizers.build_adam(
+      config.client_learning_rate, epsilon=1e-5
+    ),
+    learning_rate=lambda r: config.schedule(config.client_learning_rate, r),
+    clip_norm=config.client_clip_norm,
+    seed=config.seed,
+  )
 
 
 def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:

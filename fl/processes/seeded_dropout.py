@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from lingvo_lite.layers.unit_dropout import UnitDropout
+
 
 class StepSeed:
   """Holds the seed of the current step, int32[2], for all layers of a model.
@@ -32,6 +34,23 @@ class _SeededDropout(tf.keras.layers.Layer):
     return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed)
 
 
+class _SeededUnitDropout(UnitDropout):
+  """UnitDropout with stateless draws."""
+
+  def __init__(self, layer: UnitDropout, step_seed: StepSeed, salt: int):
+    super().__init__(**layer.get_config())
+    self._step_seed = step_seed
+    self._salt = salt
+
+  def call(self, inputs, training=False):
+    if not training:
+      return inputs
+    seed = tf.random.experimental.stateless_fold_in(
+      self._step_seed.variable, self._salt
+    )
+    return self.scaled(inputs, seed)
+
+
 def with_seeded_dropout(
   model: tf.keras.Model, step_seed: StepSeed
 ) -> tf.keras.Model:
@@ -52,6 +71,8 @@ def with_seeded_dropout(
       return _SeededDropout(
         layer.rate, step_seed, numbers[layer.name], name=layer.name
       )
+    if type(layer) is UnitDropout:
+      return _SeededUnitDropout(layer, step_seed, numbers[layer.name])
     return layer.__class__.from_config(layer.get_config())
 
   return tf.keras.models.clone_model(model, clone_function=clone)

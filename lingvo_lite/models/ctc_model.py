@@ -20,6 +20,7 @@ from lingvo_lite.layers.relative_attention import (
   RelativeAttention,
   RelativePositions,
 )
+from lingvo_lite.layers.unit_dropout import UnitDropout
 from lingvo_lite.models.conformer_config import ConformerConfig, block_name
 
 _NORM_EPSILON = 1e-3
@@ -34,7 +35,9 @@ def subsampled_lengths(lengths: Any) -> Any:
   return ((lengths + 1) // 2 + 1) // 2
 
 
-def build_ctc_model(config: ConformerConfig, seed: int = 0) -> tf.keras.Model:
+def build_ctc_model(
+  config: ConformerConfig, seed: int = 0, least_unit_keep_rate: float = 1.0
+) -> tf.keras.Model:
   """Builds a Conformer-CTC model as a functional graph of leaf layers.
 
   A sub-model (`config.widths`) has the layers and variables of the full model
@@ -45,6 +48,9 @@ def build_ctc_model(config: ConformerConfig, seed: int = 0) -> tf.keras.Model:
     config: what to build.
     seed: of the initial values; each variable's own seed also depends on its
       layer's name, so that they do not repeat one another.
+    least_unit_keep_rate: below 1, training leaves out whole units, as
+      `UnitDropout` says. It is a way to train, not a part of the model: the
+      variables are the same.
 
   Returns:
     A model from `[features float32[B, T, F], lengths int32[B]]` to logits
@@ -52,15 +58,18 @@ def build_ctc_model(config: ConformerConfig, seed: int = 0) -> tf.keras.Model:
 
   Reference: Gulati et al. 2020, "Conformer".
   """
-  return _Builder(config, seed).model()
+  return _Builder(config, seed, least_unit_keep_rate).model()
 
 
 class _Builder:
   """Carries the configuration and the names while the graph is laid."""
 
-  def __init__(self, config: ConformerConfig, seed: int):
+  def __init__(
+    self, config: ConformerConfig, seed: int, least_unit_keep_rate: float
+  ):
     self._config = config
     self._seed = seed
+    self._least_unit_keep_rate = least_unit_keep_rate
 
   def model(self) -> tf.keras.Model:
     config = self._config
@@ -183,6 +192,13 @@ class _Builder:
     return lambda hidden, lengths: layer([hidden, lengths])
 
   def _make_up_for_dropped(self, name, hidden):
+    if self._least_unit_keep_rate < 1.0:
+      hidden = UnitDropout(
+        self._config.units(name),
+        self._least_unit_keep_rate,
+        self._layer_seed(f"{name}/unit_dropout"),
+        name=f"{name}/unit_dropout",
+      )(hidden)
     keep_rate = self._config.keep_rate(name)
     if keep_rate == 1.0:
       return hidden
