@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Sequence
 
+import tensorflow as tf
 from absl import flags, logging
 
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
@@ -23,6 +24,7 @@ from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.layers.unit_dropout import RampedKeepRate
 from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
@@ -83,8 +85,7 @@ def main(argv: Sequence[str]) -> None:
     seed=_SEED.value,
   )
   model_config = dataclasses.replace(PRESETS[_PRESET.value], norm=_NORM.value)
-  # The committed model was made without the warp; clients train with it.
-  augment = SpecAugmentConfig(max_pitch_warp=0.0)
+  augment = SpecAugmentConfig()
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
   else:
@@ -97,7 +98,9 @@ def main(argv: Sequence[str]) -> None:
   train_set = load_examples(train, vocabulary, _MAX_BAD_FRACTION.value)
   held_out_set = load_examples(held_out, vocabulary, _MAX_BAD_FRACTION.value)
 
-  model = build_ctc_model(model_config, _SEED.value)
+  # Clients will train parts of the model, so it learns to work in parts.
+  keep_rate = RampedKeepRate()
+  model = build_ctc_model(model_config, _SEED.value, keep_rate)
   logging.info(
     "training %s, %.2f M parameters, for %d updates",
     _PRESET.value,
@@ -108,12 +111,12 @@ def main(argv: Sequence[str]) -> None:
   save_model(model, model_config, initial_path)
   curve_path = os.path.join(out, "training.json")
   checkpoints = os.path.join(out, "checkpoints")
-  training = CentralTraining(
-    model,
-    lambda batch: ctc_objective(model, batch),
-    config,
-    checkpoints,
-  )
+
+  def objective(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    keep_rate.set_progress(training.progress)
+    return ctc_objective(model, batch)
+
+  training = CentralTraining(model, objective, config, checkpoints)
   if training.step:
     logging.info("going on from update %d", training.step)
   history = []

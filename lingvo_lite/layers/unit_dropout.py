@@ -11,8 +11,31 @@ LEAST_UNIT_KEEP_RATE = 0.25
 _HIGHEST_DRAW = 1.25
 
 
+class RampedKeepRate:
+  """A least keep rate that training lowers as it goes.
+
+  A plain object around the variable, so that Keras counts it among no layer's
+  weights. Units that are left out from the start hold back the first epochs.
+  """
+
+  def __init__(self) -> None:
+    self.variable = tf.Variable(1.0, trainable=False, name="least_keep_rate")
+
+  def set_progress(self, progress: tf.Tensor) -> None:
+    """Keeps all units in the first fifth, then ever fewer until half-way.
+
+    Args:
+      progress: float32[], how much of the training is done, in [0, 1].
+    """
+    share = tf.clip_by_value((progress - 0.2) / 0.3, 0.0, 1.0)
+    self.variable.assign(1.0 - share * (1.0 - LEAST_UNIT_KEEP_RATE))
+
+
 def unit_scales(
-  seed: tf.Tensor, batch: tf.Tensor, units: int, least_keep_rate: float
+  seed: tf.Tensor,
+  batch: tf.Tensor,
+  units: int,
+  least_keep_rate: float | tf.Tensor,
 ) -> tf.Tensor:
   """Draws which units each utterance keeps.
 
@@ -55,11 +78,17 @@ class UnitDropout(tf.keras.layers.Layer):
   Args:
     units: hidden units, heads or norm groups; they divide the channels, and
       each is a run of neighbouring ones.
-    least_keep_rate: see `unit_scales`.
+    least_keep_rate: see `unit_scales`; one for good, or one that changes.
     seed: of the draws.
   """
 
-  def __init__(self, units: int, least_keep_rate: float, seed: int, **kwargs):
+  def __init__(
+    self,
+    units: int,
+    least_keep_rate: float | RampedKeepRate,
+    seed: int,
+    **kwargs,
+  ):
     super().__init__(**kwargs)
     self.units = units
     self.least_keep_rate = least_keep_rate
@@ -74,9 +103,10 @@ class UnitDropout(tf.keras.layers.Layer):
 
   def scaled(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Drops units by a seed, int32[2]."""
-    scales = unit_scales(
-      seed, tf.shape(inputs)[0], self.units, self.least_keep_rate
-    )
+    rate = self.least_keep_rate
+    if isinstance(rate, RampedKeepRate):
+      rate = rate.variable
+    scales = unit_scales(seed, tf.shape(inputs)[0], self.units, rate)
     per_channel = tf.repeat(scales, inputs.shape[-1] // self.units, axis=-1)
     return inputs * per_channel[:, tf.newaxis]
 

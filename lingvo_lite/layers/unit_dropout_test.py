@@ -4,7 +4,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from lingvo_lite.layers.unit_dropout import UnitDropout, unit_scales
+from lingvo_lite.layers.unit_dropout import (
+  RampedKeepRate,
+  UnitDropout,
+  unit_scales,
+)
 
 
 class UnitDropoutTest(parameterized.TestCase):
@@ -36,6 +40,17 @@ class UnitDropoutTest(parameterized.TestCase):
     runs = out[:, 0].reshape(16, 4, 3)
     np.testing.assert_array_equal(runs, np.repeat(runs[:, :, :1], 3, axis=2))
     self.assertGreater(len({row.tobytes() for row in out[:, 0]}), 1)
+
+  def test_the_ramp_by_hand(self):
+    ramp = RampedKeepRate()
+    layer = UnitDropout(units=100, least_keep_rate=ramp, seed=7)
+    for progress, least in ((0.0, 1.0), (0.2, 1.0), (0.35, 0.625), (0.9, 0.25)):
+      ramp.set_progress(tf.constant(progress))
+      np.testing.assert_allclose(ramp.variable, least, rtol=1e-6)
+      out = layer(tf.ones([64, 1, 100]), training=True).numpy()
+      fewest = (out > 0).sum(axis=-1).min()
+      self.assertBetween(fewest, 100 * least, min(100, 100 * least + 20))
+    self.assertEmpty(layer.weights)
 
   def test_does_nothing_outside_training(self):
     layer = UnitDropout(units=4, least_keep_rate=0.25, seed=7)

@@ -20,7 +20,7 @@ from lingvo_lite.layers.relative_attention import (
   RelativeAttention,
   RelativePositions,
 )
-from lingvo_lite.layers.unit_dropout import UnitDropout
+from lingvo_lite.layers.unit_dropout import RampedKeepRate, UnitDropout
 from lingvo_lite.models.conformer_config import ConformerConfig, block_name
 
 _NORM_EPSILON = 1e-3
@@ -36,7 +36,9 @@ def subsampled_lengths(lengths: Any) -> Any:
 
 
 def build_ctc_model(
-  config: ConformerConfig, seed: int = 0, least_unit_keep_rate: float = 1.0
+  config: ConformerConfig,
+  seed: int = 0,
+  least_unit_keep_rate: float | RampedKeepRate | None = None,
 ) -> tf.keras.Model:
   """Builds a Conformer-CTC model as a functional graph of leaf layers.
 
@@ -48,7 +50,7 @@ def build_ctc_model(
     config: what to build.
     seed: of the initial values; each variable's own seed also depends on its
       layer's name, so that they do not repeat one another.
-    least_unit_keep_rate: below 1, training leaves out whole units, as
+    least_unit_keep_rate: if given, training leaves out whole units, as
       `UnitDropout` says. It is a way to train, not a part of the model: the
       variables are the same.
 
@@ -65,7 +67,10 @@ class _Builder:
   """Carries the configuration and the names while the graph is laid."""
 
   def __init__(
-    self, config: ConformerConfig, seed: int, least_unit_keep_rate: float
+    self,
+    config: ConformerConfig,
+    seed: int,
+    least_unit_keep_rate: float | RampedKeepRate | None,
   ):
     self._config = config
     self._seed = seed
@@ -192,7 +197,7 @@ class _Builder:
     return lambda hidden, lengths: layer([hidden, lengths])
 
   def _make_up_for_dropped(self, name, hidden):
-    if self._least_unit_keep_rate < 1.0:
+    if self._least_unit_keep_rate is not None:
       hidden = UnitDropout(
         self._config.units(name),
         self._least_unit_keep_rate,

@@ -85,6 +85,20 @@ class CtcModelTest(parameterized.TestCase):
     np.testing.assert_allclose(before[:, :10], after[:, :10], atol=1e-5)
     self.assertGreater(np.abs(before[:, 10:] - after[:, 10:]).max(), 1e-3)
 
+  def test_units_left_out_in_training_change_training_alone(self):
+    plain = build_ctc_model(_SMALLEST, seed=3)
+    dropping = build_ctc_model(_SMALLEST, 3, least_unit_keep_rate=0.5)
+    self.assertEqual(
+      [v.name for v in plain.variables], [v.name for v in dropping.variables]
+    )
+    inputs = [_features(), np.array([61, 60], np.int32)]
+    np.testing.assert_array_equal(plain(inputs), dropping(inputs))
+    layers = [x for x in dropping.layers if x.name.endswith("/unit_dropout")]
+    self.assertEqual(
+      {x.name.removesuffix("/unit_dropout"): x.units for x in layers},
+      _SMALLEST.full_units(),
+    )
+
   def test_same_seed_same_values(self):
     one, two, other = (build_ctc_model(_SMALLEST, seed) for seed in (3, 3, 4))
     for a, b in zip(one.variables, two.variables, strict=True):

@@ -107,6 +107,11 @@ class CentralTraining:
     """Updates done so far; after a restart, those of the checkpoint."""
     return int(self._step)
 
+  @property
+  def progress(self) -> tf.Tensor:
+    """float32[], the fraction of the updates that is done."""
+    return tf.cast(self._step, tf.float32) / self._config.steps
+
   def run(
     self,
     batches: tf.data.Dataset,

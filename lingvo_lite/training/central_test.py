@@ -63,6 +63,7 @@ class CentralTrainingTest(absltest.TestCase):
     )
     self.assertEqual([row["step"] for row in history], [20, 40, 60, 80])
     self.assertEqual(kept, [1, 2, 3, 4])
+    self.assertEqual(float(training.progress), 1.0)
     self.assertEqual(history[0]["wer"], 0.5)
     self.assertLess(history[-1]["loss"], 0.05 * history[0]["loss"])
     np.testing.assert_allclose(model.get_weights()[0], _ANSWER, atol=0.2)
