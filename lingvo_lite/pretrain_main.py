@@ -56,7 +56,7 @@ _NORM = flags.DEFINE_enum(
   ["group", "layer", "batch"],
   "Norm of the convolution module. Batch norm cannot be trained federated.",
 )
-_STEPS = flags.DEFINE_integer("steps", 4000, "Updates.")
+_STEPS = flags.DEFINE_integer("steps", 5000, "Updates.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
 _LEARNING_RATE = flags.DEFINE_float(
   "learning_rate", 2e-3, "Highest learning rate, reached after the warm-up."
