@@ -98,9 +98,10 @@ def main(argv: Sequence[str]) -> None:
   train_set = load_examples(train, vocabulary, _MAX_BAD_FRACTION.value)
   held_out_set = load_examples(held_out, vocabulary, _MAX_BAD_FRACTION.value)
 
+  model = build_ctc_model(model_config, _SEED.value)
   # Clients will train parts of the model, so it learns to work in parts.
   keep_rate = RampedKeepRate()
-  model = build_ctc_model(model_config, _SEED.value, keep_rate)
+  in_training = build_ctc_model(model_config, _SEED.value, keep_rate)
   logging.info(
     "training %s, %.2f M parameters, for %d updates",
     _PRESET.value,
@@ -114,15 +115,15 @@ def main(argv: Sequence[str]) -> None:
 
   def objective(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     keep_rate.set_progress(training.progress)
-    return ctc_objective(model, batch)
+    return ctc_objective(in_training, batch)
 
-  training = CentralTraining(model, objective, config, checkpoints)
+  training = CentralTraining(in_training, objective, config, checkpoints)
   if training.step:
     logging.info("going on from update %d", training.step)
   history = []
   if training.step and os.path.exists(curve_path):
     history = read_json(curve_path, "the training curve")["rows"]
-  recognizer = Recognizer(model, held_out_set.examples, vocabulary)
+  recognizer = Recognizer(in_training, held_out_set.examples, vocabulary)
   batches = bucketed_batches(
     train_set.examples,
     config.batch_size,
@@ -138,6 +139,7 @@ def main(argv: Sequence[str]) -> None:
     write_json(curve_path, {"schema_version": 1, "rows": rows})
 
   history = training.run(batches, evaluate, history, keep_curve)
+  model.set_weights(in_training.get_weights())
   model_path = os.path.join(out, "model.keras")
   save_model(model, model_config, model_path)
   keep_curve(history)
