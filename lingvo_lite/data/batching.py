@@ -90,6 +90,96 @@ class _Store:
     )
 
 
+class TrainingBatches:
+  """Training batches of any part of a set of examples, as pure functions.
+
+  Both functions work inside a graph and eagerly alike, and depend on their
+  arguments alone: any batch of any epoch can be made without those before it.
+
+  Args:
+    examples: what to learn from.
+    batch_size: B.
+    augment: how features are altered; None leaves them as they are.
+
+  Raises:
+    InputError: if there is no example or the batch size is not positive.
+  """
+
+  def __init__(
+    self,
+    examples: Sequence[Example],
+    batch_size: int,
+    augment: SpecAugmentConfig | None,
+  ) -> None:
+    if batch_size < 1:
+      raise InputError(f"found batch_size={batch_size}, expected 1 or more")
+    self._store = _Store(examples)
+    self._batch_size = batch_size
+    self._augment = augment
+    longest = 1.0 / (1.0 - augment.max_speed_change) if augment else 1.0
+    self._edges = tf.constant(
+      bucket_lengths(self._store.lengths.numpy(), longest), tf.int32
+    )
+
+  def plan(
+    self, members: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Plans an epoch.
+
+    Args:
+      members: int32[N], which of the examples it goes through.
+      seed: int64[].
+      epoch: int64[], from 0.
+
+    Returns:
+      For each of its batches the arguments of `batch`: int32[batches, B],
+      float32[batches, B] and int32 or int64[batches, 2].
+    """
+    lengths = tf.gather(self._store.lengths, members)
+    speed_seed, order_seed, mask_seed = tf.unstack(
+      tf.random.experimental.stateless_split(
+        tf.random.experimental.stateless_fold_in(
+          tf.stack([seed, tf.zeros_like(seed)]), epoch
+        ),
+        3,
+      )
+    )
+    if self._augment is None:
+      speeds = tf.ones(tf.shape(lengths))
+    else:
+      speeds = draw_speeds(
+        lengths,
+        tf.gather(self._store.least_lengths, members),
+        speed_seed,
+        self._augment,
+      )
+    # Speeds come before the order, so that batches are of similar lengths
+    # after the change.
+    index = _shuffled_batches(
+      stretched_lengths(lengths, speeds), self._batch_size, order_seed
+    )
+    seeds = tf.random.experimental.stateless_split(
+      mask_seed, tf.shape(index)[0]
+    )
+    return tf.gather(members, index), tf.gather(speeds, index), seeds
+
+  def batch(
+    self, index: tf.Tensor, speeds: tf.Tensor, mask_seed: tf.Tensor
+  ) -> dict[str, tf.Tensor]:
+    """Makes a batch, as `bucketed_batches` describes, from a row of a plan."""
+    store = self._store
+    recorded = tf.gather(store.lengths, index)
+    lengths = stretched_lengths(recorded, speeds)
+    frames = _round_up(lengths, self._edges)
+    if self._augment is None:
+      features = store.gather(index, frames)
+    else:
+      features = store.gather(index, tf.reduce_max(recorded))
+      features = stretch(features, recorded, speeds, frames)
+      features = spec_augment(features, lengths, mask_seed, self._augment)
+    return _as_batch(store, index, features, lengths, frames)
+
+
 def bucketed_batches(
   examples: Sequence[Example],
   batch_size: int,
@@ -125,55 +215,19 @@ def bucketed_batches(
   Raises:
     InputError: if there is no example or the batch size is not positive.
   """
-  if batch_size < 1:
-    raise InputError(f"found batch_size={batch_size}, expected 1 or more")
-  store = _Store(examples)
-  longest = 1.0 / (1.0 - augment.max_speed_change) if augment else 1.0
-  edges = tf.constant(bucket_lengths(store.lengths.numpy(), longest), tf.int32)
-  root_seed = tf.constant([seed, 0], tf.int64)
+  batches = TrainingBatches(examples, batch_size, augment)
+  everyone = tf.range(len(examples))
 
   def plan(epoch: tf.Tensor) -> tf.data.Dataset:
-    speed_seed, order_seed, mask_seed = tf.unstack(
-      tf.random.experimental.stateless_split(
-        tf.random.experimental.stateless_fold_in(root_seed, epoch), 3
-      )
-    )
-    if augment is None:
-      speeds = tf.ones(tf.shape(store.lengths))
-    else:
-      speeds = draw_speeds(
-        store.lengths, store.least_lengths, speed_seed, augment
-      )
-    # Speeds come before the order, so that batches are of similar lengths
-    # after the change.
-    lengths = stretched_lengths(store.lengths, speeds)
-    index = _shuffled_batches(lengths, batch_size, order_seed)
-    seeds = tf.random.experimental.stateless_split(
-      mask_seed, tf.shape(index)[0]
-    )
     return tf.data.Dataset.from_tensor_slices(
-      (index, tf.gather(speeds, index), seeds)
+      batches.plan(everyone, tf.constant(seed, tf.int64), epoch)
     )
-
-  def batch(
-    index: tf.Tensor, speeds: tf.Tensor, mask_seed: tf.Tensor
-  ) -> dict[str, tf.Tensor]:
-    recorded = tf.gather(store.lengths, index)
-    lengths = stretched_lengths(recorded, speeds)
-    frames = _round_up(lengths, edges)
-    if augment is None:
-      features = store.gather(index, frames)
-    else:
-      features = store.gather(index, tf.reduce_max(recorded))
-      features = stretch(features, recorded, speeds, frames)
-      features = spec_augment(features, lengths, mask_seed, augment)
-    return _as_batch(store, index, features, lengths, frames)
 
   epochs = tf.data.Dataset.range(_FOREVER if repeat else 1)
   planned = epochs.flat_map(plan).skip(start_step)
-  return planned.map(batch, num_parallel_calls=2, deterministic=True).prefetch(
-    4
-  )
+  return planned.map(
+    batches.batch, num_parallel_calls=2, deterministic=True
+  ).prefetch(4)
 
 
 def eval_batches(
