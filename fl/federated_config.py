@@ -24,7 +24,7 @@ class FederatedConfig:
     server_learning_rate: of the server's Adam, in the first round.
     rehearsal_steps: updates on the server's own speech after each round.
     seed: where all randomness comes from.
-    mask_scope: `client` or `round`: who shares a draw of kept units.
+    mask_scope: `client`, `round` or `run`: who shares the same kept units.
     evaluate_every: rounds between measurements on the clients' held-out speech.
   """
 

@@ -26,7 +26,12 @@ from absl import flags, logging
 
 from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
-from fl.dropout.selection import MASK_SCOPES, RandomUnits
+from fl.dropout.selection import (
+  MASK_SCOPES,
+  UnitSelection,
+  order_by_magnitude,
+  unit_selection,
+)
 from fl.dropout.sub_model import (
   SubModel,
   VariableSpec,
@@ -109,8 +114,9 @@ _MASK_SCOPE = flags.DEFINE_enum(
   "mask_scope",
   "client",
   MASK_SCOPES,
-  "Who shares a draw of kept units: each client has its own, or all clients of"
-  " a round have the same.",
+  "Who shares a draw of kept units: each client has its own, all clients of a"
+  " round have the same, or all of the whole run have the leading ones, in the"
+  " order of their magnitude in --model: sub-models are then nested.",
 )
 _EVALUATE_EVERY = flags.DEFINE_integer(
   "evaluate_every",
@@ -187,7 +193,11 @@ def main(argv: Sequence[str]) -> None:
 
   # The process comes before the model that is evaluated: building it makes
   # earlier Keras models unusable.
-  process = _build_process(config, plan, model_config, sub_model, specs, data)
+  order = order_by_magnitude(
+    specs, unit_groups(model_config), initial_weights
+  )
+  selection = unit_selection(config.mask_scope, sub_model, config.seed, order)
+  process = _build_process(config, plan, model_config, selection, specs, data)
   model = build_ctc_model(model_config)
   held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
   unheard_speech = Evaluation(model, unheard_set.examples, "eval")
@@ -274,7 +284,7 @@ def _build_process(
   config: FederatedConfig,
   plan: DropoutPlan,
   model_config: ConformerConfig,
-  sub_model: SubModel,
+  selection: UnitSelection,
   specs: Sequence[VariableSpec],
   data: ClientData,
 ) -> FederatedProcess:
@@ -282,7 +292,7 @@ def _build_process(
   training = _local_training(config, lambda: build_ctc_model(client_config))
   process = build_federated_process(
     specs,
-    RandomUnits(sub_model, config.seed, config.mask_scope),
+    selection,
     training,
     data.batch_spec,
     len(data),

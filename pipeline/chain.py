@@ -148,8 +148,9 @@ def build_chain(
         "importance": importance,
         "model": folders.server_model,
         "client_params_fraction": str(config.client_params_fraction),
+        **given_corpus,
       },
-      [importance, model],
+      [importance, model, server_speech],
       folders.plan,
     ),
     command(

@@ -4,9 +4,16 @@ import dataclasses
 import json
 import os
 
+import numpy as np
 from absl.testing import absltest, parameterized
 
-from fl.dropout.plan import DropoutPlan, ranked_plan
+from fl.dropout.budget import client_params_budget, download_budget
+from fl.dropout.plan import DropoutPlan, plan_of
+from fl.dropout.strategies import (
+  floors_of,
+  keep_by_strategy,
+  reachable_floors,
+)
 from fl.dropout.sub_model import variable_specs
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.presets import PRESETS
@@ -27,19 +34,30 @@ class PlanTest(parameterized.TestCase):
     cls.specs = variable_specs(build_ctc_model(_CONFIG))
     cls.groups = unit_groups(_CONFIG)
 
-  def plan(self, fraction, min_keep_rate=0.25, importances=_IMPORTANCES):
-    return ranked_plan(
-      _CONFIG.to_dict(),
-      self.specs,
-      self.groups,
-      importances,
-      fraction,
-      min_keep_rate,
-    )
+  def plan(
+    self,
+    fraction,
+    min_keep_rate=0.25,
+    importances=_IMPORTANCES,
+    strategy="ranked",
+  ):
+    budget = client_params_budget(self.specs, self.groups, fraction)
+    floors = floors_of(self.groups, min_keep_rate)
+    return self.plan_within(budget, floors, importances, strategy)
 
-  @parameterized.parameters(0.45, 0.5, 0.8, 0.99)
-  def test_fits_the_budget_and_counts_what_is_built(self, fraction):
-    plan = self.plan(fraction)
+  def plan_within(
+    self, budget, floors, importances=_IMPORTANCES, strategy="ranked"
+  ):
+    kept = keep_by_strategy(
+      strategy, self.groups, importances, budget, floors
+    )
+    return plan_of(_CONFIG.to_dict(), self.specs, self.groups, kept, strategy)
+
+  @parameterized.product(
+    fraction=(0.45, 0.5, 0.99), strategy=("ranked", "uniform", "inverse")
+  )
+  def test_fits_the_budget_and_counts_what_is_built(self, fraction, strategy):
+    plan = self.plan(fraction, strategy=strategy)
     built = build_ctc_model(_CONFIG.with_widths(plan.kept))
     self.assertEqual(plan.client_params, built.count_params())
     self.assertLessEqual(plan.client_params, fraction * plan.server_params)
@@ -73,18 +91,78 @@ class PlanTest(parameterized.TestCase):
     self.assertEqual(set(plan.keep_rates.values()), {1.0})
     self.assertEqual(plan.client_params, plan.server_params)
 
-  @parameterized.parameters(0.0, -0.1, 1.01, 0.2, float("nan"))
-  def test_a_budget_out_of_reach_is_refused_with_the_range(self, fraction):
-    with self.assertRaisesRegex(InputError, r"expected 0\.\d+ to 1") as caught:
-      self.plan(fraction)
-    reachable = float(str(caught.exception).split("expected ")[1].split()[0])
-    self.plan(reachable)
+  def test_uniform_gives_all_the_same_rate_but_for_whole_units(self):
+    plan = self.plan(0.6, strategy="uniform")
+    rates = plan.keep_rates
+    by_kind = {
+      kind: {rate for name, rate in rates.items() if name.endswith(kind)}
+      for kind in ("ffn_start", "ffn_end", "attention", "conv")
+    }
+    for kind in ("ffn_start", "ffn_end"):
+      self.assertLess(max(by_kind[kind]) - min(by_kind[kind]), 0.1)
+    # Four heads and eight norm groups: a unit is a quarter or an eighth.
+    self.assertLess(max(rates.values()) - min(rates.values()), 0.26)
+    self.assertGreater(plan.client_params, 0.6 * plan.server_params - 257)
 
-  def test_a_bad_floor_or_missing_importance_is_refused(self):
-    with self.assertRaisesRegex(InputError, "min_keep_rate 0"):
+  def test_inverse_shrinks_the_most_important_first(self):
+    rates = list(self.plan(0.7, strategy="inverse").keep_rates.values())
+    self.assertEqual(rates[0], 1.0)
+    self.assertLess(rates[-1], 1.0)
+    ranked = list(self.plan(0.7).keep_rates.values())
+    self.assertLess(ranked[0], 1.0)
+    self.assertEqual(ranked[-1], 1.0)
+
+  def test_a_quarter_of_tiny_is_reached_without_being_told_a_floor(self):
+    config = PRESETS["tiny"]
+    specs = variable_specs(build_ctc_model(config))
+    groups = unit_groups(config)
+    budget = client_params_budget(specs, groups, 0.25)
+    floors = reachable_floors(groups, budget)
+    importances = {group.name: 0.0 for group in groups}
+    for strategy in ("ranked", "uniform", "inverse"):
+      kept = keep_by_strategy(strategy, groups, importances, budget, floors)
+      built = build_ctc_model(config.with_widths(kept)).count_params()
+      self.assertBetween(built / budget.cost(config.full_units()), 0.24, 0.25)
+    # The first floors are kept wherever they allow the budget.
+    half = client_params_budget(specs, groups, 0.5)
+    self.assertEqual(reachable_floors(groups, half), floors_of(groups, 0.25))
+
+  def test_a_budget_of_bytes_is_met_to_the_byte(self):
+    floors = floors_of(self.groups, 0.25)
+    limit = 4 * 500_000 + 4
+    plan = self.plan_within(
+      download_budget(self.specs, self.groups, limit),
+      floors,
+      strategy="uniform",
+    )
+    self.assertLessEqual(plan.download_bytes_per_client, limit)
+    # A hidden unit is 257 parameters.
+    self.assertGreater(plan.download_bytes_per_client, limit - 4 * 257)
+
+  @parameterized.parameters(0.0, -0.1, 1.01, float("nan"))
+  def test_a_fraction_that_is_none_is_refused(self, fraction):
+    with self.assertRaisesRegex(InputError, "at most 1"):
+      self.plan(fraction)
+
+  def test_a_budget_out_of_reach_is_refused_with_the_range(self):
+    with self.assertRaisesRegex(InputError, r"\(0\.\d+ to 1\)") as caught:
+      self.plan(0.2)
+    self.plan(float(str(caught.exception).split("(")[2].split()[0]))
+    budget = download_budget(self.specs, self.groups, 10**9)
+    with self.assertRaisesRegex(InputError, "1000000000 download_bytes"):
+      self.plan_within(budget, floors_of(self.groups, 0.25))
+
+  def test_a_bad_floor_or_other_importances_are_refused(self):
+    with self.assertRaisesRegex(InputError, "at least one unit"):
       self.plan(0.5, min_keep_rate=0)
     with self.assertRaisesRegex(InputError, "no importance of block_00"):
       self.plan(0.5, importances={})
+    with self.assertRaisesRegex(InputError, "'block_09/conv'"):
+      self.plan(0.5, importances={**_IMPORTANCES, "block_09/conv": 0.0})
+    with self.assertRaisesRegex(InputError, "importance nan"):
+      self.plan(0.5, importances={**_IMPORTANCES, "block_00/conv": np.nan})
+    with self.assertRaisesRegex(InputError, "strategy 'best'"):
+      self.plan(0.5, strategy="best")
 
   def test_survives_the_disk(self):
     plan = self.plan(0.5)
@@ -96,6 +174,10 @@ class PlanTest(parameterized.TestCase):
     ({"schema_version": 2}, "schema_version 2"),
     ({"groups": [{"group": "a"}]}, "without a proper 'units'"),
     ({"groups": 3}, "without a proper"),
+    (
+      {"groups": [{"group": "a", "units": 4, "kept_units": 1.5}]},
+      "cannot be split",
+    ),
   )
   def test_a_damaged_file_is_refused(self, damage, reason):
     path = os.path.join(self.create_tempdir(), "dropout_plan.json")

@@ -6,7 +6,12 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from fl.dropout.selection import RandomUnits
+from fl.dropout.selection import (
+  LeadingUnits,
+  RandomUnits,
+  order_by_magnitude,
+  unit_selection,
+)
 from fl.dropout.sub_model import (
   SubModel,
   VariableSpec,
@@ -153,6 +158,39 @@ class SubModelTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(draw("round", 1, 2), draw("round", 1, 3))
     with self.assertRaisesRegex(InputError, "mask_scope"):
       RandomUnits(sub_model, 7, "cohort")
+
+
+  def test_leading_units_are_nested_and_the_same_for_all(self):
+    order = {"hidden": [2, 0, 3, 1]}
+    kept = {}
+    for units in (1, 2, 3):
+      selection = unit_selection(
+        "run", SubModel(_SPECS, [_GROUP], {"hidden": units}), 7, order
+      )
+      kept[units] = selection.units(0, 0)["hidden"].numpy().tolist()
+      self.assertEqual(kept[units], selection.units(5, 9)["hidden"].numpy()
+                       .tolist())  # fmt: skip
+    self.assertEqual(kept, {1: [2], 2: [0, 2], 3: [0, 2, 3]})
+    for other in ({}, {"hidden": [0, 1, 2]}, {"hidden": [0, 1, 2, 2]}):
+      with self.assertRaisesRegex(InputError, "no order of the 4 units"):
+        LeadingUnits(SubModel(_SPECS, [_GROUP], {"hidden": 1}), other)
+
+  def test_the_order_is_by_the_norm_of_all_that_belongs_to_a_unit(self):
+    weights = np.zeros(16, np.float32)
+    # Unit 3 by its inputs (3, 4), unit 1 by its bias, unit 2 by its output.
+    weights[[3, 7]] = 3, 4
+    weights[8 + 1] = 6
+    weights[12 + 2] = -7
+    self.assertEqual(
+      order_by_magnitude(_SPECS, [_GROUP], weights), {"hidden": [2, 1, 3, 0]}
+    )
+    # Wide units in two copies: unit 1 has entries 2, 3, 8 and 9.
+    spec = VariableSpec("gate/kernel:0", (1, 12))
+    group = UnitGroup("gate", 3, (UnitSlice("gate/kernel:0", 1, 2, copies=2),))
+    weights = np.array([1, 1, 0, 0, 0, 1, 1, 1, 0, 9, 0, 0], np.float32)
+    self.assertEqual(
+      order_by_magnitude([spec], [group], weights), {"gate": [1, 0, 2]}
+    )
 
 
 if __name__ == "__main__":

@@ -1,48 +1,91 @@
 """`importance.json`: what the reset probes found."""
 
+import dataclasses
+import hashlib
+import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json, write_json
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What importances were measured of, and on.
+
+  Attributes:
+    model: the model's configuration, as JSON values.
+    model_sha256: of its model.keras; importances of one checkpoint say nothing
+      certain about another.
+    corpus_sha256: of the speech, see `speech_digest`.
+  """
+
+  model: Mapping[str, Any]
+  model_sha256: str
+  corpus_sha256: str
+
+
+def speech_digest(utterances: Sequence[Utterance]) -> str:
+  """Returns a SHA-256 that changes with the utterances of a corpus."""
+  what = [
+    (u.id, u.transcript, os.path.getsize(u.audio_path))
+    for u in sorted(utterances, key=lambda u: u.id)
+  ]
+  return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
 def write_importance(
   path: str,
-  model: Mapping[str, Any],
+  measured: Measured,
   baseline_wer: float,
   ambient_threshold: float,
   rows: Sequence[Mapping[str, Any]],
+  further: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
-  """Writes the rows, and the model that they are about."""
+  """Writes the rows, and what they are about.
+
+  Args:
+    path: of the file.
+    measured: what the rows are about.
+    baseline_wer: word error rate (a fraction) of the model as trained.
+    ambient_threshold: largest rise that counts as ambient.
+    rows: of the resets to initial values, which plans are made from.
+    further: of other probes, by the key that they get in the file.
+  """
   write_json(
     path,
     {
       "schema_version": 1,
-      "model": dict(model),
+      **dataclasses.asdict(measured),
       "baseline_wer": baseline_wer,
       "ambient_threshold": ambient_threshold,
       "rows": [dict(row) for row in rows],
+      **{name: [dict(row) for row in of] for name, of in further.items()},
     },
   )
 
 
-def read_importance(path: str, model: Mapping[str, Any]) -> dict[str, float]:
+def read_importance(path: str, measured: Measured) -> dict[str, float]:
   """Reads how much each width group matters.
 
   Args:
     path: what `write_importance` wrote.
-    model: the configuration of the model that a plan is made for.
+    measured: the model that a plan is made for, and the speech at hand.
 
   Returns:
     By name of the width group, the rise in word error rate.
 
   Raises:
-    InputError: the file is missing, damaged or about another model.
+    InputError: the file is missing, damaged, about another model or
+      checkpoint, or measured on another corpus.
   """
   values = read_json(path, "layer importances (importance.json)")
   try:
     found = values["model"]
+    digests = [values["model_sha256"], values["corpus_sha256"]]
     deltas = {
       row["group"]: float(row["delta"])
       for row in values["rows"]
@@ -53,10 +96,20 @@ def read_importance(path: str, model: Mapping[str, Any]) -> dict[str, float]:
       f"found {path} without a proper {error}, expected layer importances:"
       " make it again with //fl:importance"
     ) from error
+  model = measured.model
   for name in sorted({*found, *model}):
     if found.get(name) != model.get(name):
       raise InputError(
         f"found {path} to be about a model with {name} {found.get(name)},"
         f" expected {model.get(name)}: probe this model with //fl:importance"
+      )
+  for what, digest, expected in (
+    ("another checkpoint (model.keras)", digests[0], measured.model_sha256),
+    ("another corpus", digests[1], measured.corpus_sha256),
+  ):
+    if digest != expected:
+      raise InputError(
+        f"found {path} to be about {what} with SHA-256 {digest[:12]}, expected"
+        f" {expected[:12]}: probe this one with //fl:importance"
       )
   return deltas

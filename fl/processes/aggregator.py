@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import RandomUnits
+from fl.dropout.selection import UnitSelection
 from fl.processes.messages import ClientMessage
 
 
@@ -30,7 +30,7 @@ class _Sums(NamedTuple):
   weights: tf.Tensor
 
 
-def build_aggregator(selection: RandomUnits) -> tff.templates.MeasuredProcess:
+def build_aggregator(selection: UnitSelection) -> tff.templates.MeasuredProcess:
   """Builds the aggregator slot.
 
   `initialize`: ( -> <>@SERVER)

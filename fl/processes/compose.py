@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import RandomUnits
+from fl.dropout.selection import UnitSelection
 from fl.dropout.sub_model import VariableSpec, flatten, unflatten
 from fl.processes.aggregator import build_aggregator
 from fl.processes.client_work import LocalTraining, Schedule, build_client_work
@@ -30,7 +30,7 @@ class FederatedProcess(tff.learning.templates.LearningProcess):
 
 def build_federated_process(
   specs: Sequence[VariableSpec],
-  selection: RandomUnits,
+  selection: UnitSelection,
   training: LocalTraining,
   batch_spec: Mapping[str, tf.TensorSpec],
   num_clients: int,

@@ -4,12 +4,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import RandomUnits
+from fl.dropout.selection import UnitSelection
 from fl.processes.messages import ServerMessage
 
 
 def build_distributor(
-  selection: RandomUnits, num_clients: int
+  selection: UnitSelection, num_clients: int
 ) -> tff.templates.MeasuredProcess:
   """Builds the distributor slot.
 
