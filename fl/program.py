@@ -72,12 +72,15 @@ class FederatedProgram:
     self,
     initial_weights: np.ndarray,
     evaluate: Callable[[np.ndarray], Mapping[str, float]],
+    observe: Callable[[np.ndarray, np.ndarray], Row] = lambda old, new: {},
   ) -> tuple[np.ndarray, list[Row]]:
     """Runs all rounds that are not done yet.
 
     Args:
       initial_weights: float32[P].
       evaluate: measures weights, float32[P], every few rounds.
+      observe: given the weights before and after each round, returns what its
+        row says about them.
 
     Returns:
       The trained weights, float32[P], and a row for each round.
@@ -91,7 +94,9 @@ class FederatedProgram:
       unit="round",
     ) as bar:
       while len(rows) < self._config.rounds:
+        before = state.global_model_weights
         state, row = self._round(state, len(rows))
+        row.update(observe(before, state.global_model_weights))
         done = len(rows) + 1
         if done % self._config.evaluate_every == 0:
           row.update(evaluate(state.global_model_weights))

@@ -12,6 +12,8 @@ from fl.data.cohorts import earlier_rounds, sample_cohort
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, variable_specs
 from fl.federated_config import FederatedConfig
+from fl.importance.churn import Churn
+from fl.importance.probes import Part
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import build_federated_process
 from fl.program import FederatedProgram
@@ -243,6 +245,29 @@ class FederatedProgramTest(tf.test.TestCase):
       file.truncate(100)
     again, _ = self.run_program(path)
     self.assertEqual(again.tobytes(), straight.tobytes())
+
+  def test_observing_churn_changes_nothing(self):
+    folder = self.create_tempdir()
+    straight, _ = self.run_program(os.path.join(folder, "straight.npz"))
+    churn = Churn(variable_specs(_model()), [Part("out", "group", ("out",))])
+    program = FederatedProgram(
+      self.process, _data(), self.config, os.path.join(folder, "o.npz"), "run"
+    )
+    seen = []
+
+    def observe(before, after):
+      seen.append((before, after))
+      return {"churn": churn.relative(before, after)}
+
+    weights, rows = program.run(
+      np.zeros(81, np.float32), lambda weights: {}, observe
+    )
+    self.assertEqual(weights.tobytes(), straight.tobytes())
+    self.assertLen(seen, 7)
+    self.assertAllEqual(seen[3][1], seen[4][0])
+    before, after = (np.asarray(w, np.float64) for w in seen[4])
+    expected = np.linalg.norm(after - before) / np.linalg.norm(before)
+    self.assertAlmostEqual(rows[4]["churn"]["out"], expected)
 
   def test_rows_count_the_bytes(self):
     path = os.path.join(self.create_tempdir(), "checkpoint.npz")

@@ -15,7 +15,8 @@ class ErrorCounts:
   """Word edits of a set of utterances.
 
   Attributes:
-    errors: int64[N], substitutions, deletions and insertions.
+    errors: int64[N], substitutions, deletions and insertions; float64 where
+      they are means over several draws.
     words: int64[N], words in the reference.
   """
 
