@@ -25,6 +25,8 @@ class FederatedConfig:
     rehearsal_steps: updates on the server's own speech after each round.
     seed: where all randomness comes from.
     mask_scope: `client`, `round` or `run`: who shares the same kept units.
+    refresh_every: rounds between refreshes of the plan from churn; 0: it stays.
+    refresh_hysteresis: how much a refresh favours the plan so far.
     evaluate_every: rounds between measurements on the clients' held-out speech.
   """
 
@@ -38,6 +40,8 @@ class FederatedConfig:
   rehearsal_steps: int
   seed: int
   mask_scope: str
+  refresh_every: int
+  refresh_hysteresis: float
   evaluate_every: int
 
   def __post_init__(self):
@@ -65,6 +69,10 @@ class FederatedConfig:
       value = getattr(self, name)
       if not (math.isfinite(value) and value > 0):
         raise InputError(f"found --{name}={value}, expected a positive number")
+    for name in ("refresh_every", "refresh_hysteresis"):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"found --{name}={value}, expected 0 or more")
     if self.mask_scope not in MASK_SCOPES:
       raise InputError(
         f"found --mask_scope={self.mask_scope}, expected one of"

@@ -205,7 +205,12 @@ def main(argv: Sequence[str]) -> None:
       "model": config.to_dict(),
     },
     seed=_SEED.value,
-    inputs=[model_path, initial_path, *earlier, *(u.audio_path for u in held_out)],
+    inputs=[
+      model_path,
+      initial_path,
+      *earlier,
+      *(u.audio_path for u in held_out),
+    ],
     outputs=[json_path, chart_path],
     seconds=seconds,
     metrics={

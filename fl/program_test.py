@@ -36,6 +36,8 @@ _SETTINGS = {
   "rehearsal_steps": 0,
   "seed": 5,
   "mask_scope": "client",
+  "refresh_every": 0,
+  "refresh_hysteresis": 0.2,
   "evaluate_every": 2,
 }
 
@@ -136,6 +138,7 @@ class ClientDataTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(
     ("rounds", 0), ("cohort", -1), ("client_learning_rate", float("nan")),
     ("server_learning_rate", 0.0), ("mask_scope", "cohort"),
+    ("refresh_every", -1), ("refresh_hysteresis", float("inf")),
   )  # fmt: skip
   def test_a_setting_out_of_range_is_refused_by_its_flag(self, name, value):
     with self.assertRaisesRegex(InputError, f"--{name}={value}"):

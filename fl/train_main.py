@@ -6,9 +6,9 @@ Each round, a cohort of clients gets sub-models of the sizes that the plan says,
 trains them on its own speech and sends back what changed; the server averages
 each weight over the clients that held it, and goes over some of its own public
 speech (--rehearsal_steps), so as not to forget it. Written to --out:
-model.keras, training.json (a row for each round), manifest.json. Stopped at any
-moment, the same command goes on from the last checkpoint and ends with the same
-model.
+model.keras, training.json (a row a round, with how far each layer moved),
+unit_order.json, manifest.json. Stopped at any moment, the same command goes on
+from the last checkpoint and ends with the same model.
 """
 
 from lingvo_lite.stage import entry_point
@@ -19,27 +19,28 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from absl import flags, logging
 
 from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
-from fl.dropout.selection import (
-  MASK_SCOPES,
-  UnitSelection,
-  order_by_magnitude,
-  unit_selection,
-)
+from fl.dropout.refresh import phase_ends, refreshed_plan
+from fl.dropout.selection import MASK_SCOPES, UnitSelection, unit_selection
 from fl.dropout.sub_model import (
   SubModel,
   VariableSpec,
   flatten,
   variable_specs,
 )
+from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
 from fl.federated_config import FederatedConfig
+from fl.importance.churn import Churn, mean_churn
+from fl.importance.probes import parts_of
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import FederatedProcess, build_federated_process
 from fl.program import FederatedProgram
@@ -118,6 +119,18 @@ _MASK_SCOPE = flags.DEFINE_enum(
   " round have the same, or all of the whole run have the leading ones, in the"
   " order of their magnitude in --model: sub-models are then nested.",
 )
+_REFRESH_EVERY = flags.DEFINE_integer(
+  "refresh_every",
+  0,
+  "Rounds between refreshes of the plan: layers that training hardly moved"
+  " shrink first from then on, at the same size; 0: the plan stays.",
+)
+_REFRESH_HYSTERESIS = flags.DEFINE_float(
+  "refresh_hysteresis",
+  0.2,
+  "By how much more a layer that shrank must have moved to take the place of"
+  " one that was whole, as a fraction.",
+)
 _EVALUATE_EVERY = flags.DEFINE_integer(
   "evaluate_every",
   5,
@@ -149,6 +162,8 @@ def main(argv: Sequence[str]) -> None:
     rehearsal_steps=_REHEARSAL_STEPS.value,
     seed=_SEED.value,
     mask_scope=_MASK_SCOPE.value,
+    refresh_every=_REFRESH_EVERY.value,
+    refresh_hysteresis=_REFRESH_HYSTERESIS.value,
     evaluate_every=_EVALUATE_EVERY.value,
   )
   out = (
@@ -168,7 +183,9 @@ def main(argv: Sequence[str]) -> None:
   plan.check_model(model_config.to_dict())
   specs = variable_specs(model)
   initial_weights = flatten(model.trainable_variables).numpy()
-  sub_model = SubModel(specs, unit_groups(model_config), plan.kept)
+  groups = unit_groups(model_config)
+  order = order_by_magnitude(specs, groups, initial_weights)
+  churn = Churn(specs, parts_of(model_config))
 
   utterances = load_librispeech(os.path.join(corpus, "clients"))
   unheard = load_librispeech(os.path.join(corpus, "eval"))
@@ -191,38 +208,61 @@ def main(argv: Sequence[str]) -> None:
     config.seed,
   )
 
-  # The process comes before the model that is evaluated: building it makes
-  # earlier Keras models unusable.
-  order = order_by_magnitude(
-    specs, unit_groups(model_config), initial_weights
-  )
-  selection = unit_selection(config.mask_scope, sub_model, config.seed, order)
-  process = _build_process(config, plan, model_config, selection, specs, data)
-  model = build_ctc_model(model_config)
-  held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
-  unheard_speech = Evaluation(model, unheard_set.examples, "eval")
-  before = unheard_speech.measure(initial_weights)
-  logging.info("before: %s", _rates(before))
-  logging.info(
-    "%d clients, %d a round; each gets %.1f%% of the model: %.2f MB down and"
-    " %.2f MB up",
-    len(data),
-    config.cohort,
-    100 * sub_model.client_params / sub_model.server_params,
-    process.download_bytes_per_client / 1e6,
-    process.upload_bytes_per_client / 1e6,
-  )
   checkpoint_path = os.path.join(out, "checkpoint.npz")
-  program = FederatedProgram(
-    process,
-    data,
-    config,
-    checkpoint_path,
-    fingerprint=_fingerprint(config, model_path, plan_path, train + public),
-    rehearsal=_rehearsal(config, model_config, public_set, augment),
-  )
+  fingerprint = _fingerprint(config, model_path, plan_path, train + public)
+
+  def observe(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
+    return {"churn": churn.relative(old, new)}
+
+  plans = [plan]
+  ends = phase_ends(config.rounds, config.refresh_every)
   with local_runtime():
-    weights, rows = program.run(initial_weights, held_out_speech.measure)
+    for end in ends:
+      plan = plans[-1]
+      sub_model = SubModel(specs, groups, plan.kept)
+      # The process comes before the models used here: building it makes
+      # earlier Keras models unusable.
+      process = _build_process(
+        config,
+        plan,
+        model_config,
+        unit_selection(config.mask_scope, sub_model, config.seed, order),
+        specs,
+        data,
+      )
+      model = build_ctc_model(model_config)
+      held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
+      unheard_speech = Evaluation(model, unheard_set.examples, "eval")
+      if end == ends[0]:
+        before = unheard_speech.measure(initial_weights)
+        logging.info("before: %s", _rates(before))
+      logging.info(
+        "%d clients, %d a round; each gets %.1f%% of the model: %.2f MB down"
+        " and %.2f MB up",
+        len(data),
+        config.cohort,
+        100 * sub_model.client_params / sub_model.server_params,
+        process.download_bytes_per_client / 1e6,
+        process.upload_bytes_per_client / 1e6,
+      )
+      program = FederatedProgram(
+        process,
+        data,
+        dataclasses.replace(config, rounds=end),
+        checkpoint_path,
+        fingerprint,
+        rehearsal=_rehearsal(config, model_config, public_set, augment),
+      )
+      weights, rows = program.run(
+        initial_weights, held_out_speech.measure, observe
+      )
+      if end < config.rounds:
+        moved = mean_churn(
+          [row["churn"] for row in rows[end - config.refresh_every : end]]
+        )
+        plans.append(
+          refreshed_plan(plan, specs, groups, moved, config.refresh_hysteresis)
+        )
   after = unheard_speech.measure(weights)
   logging.info("after: %s", _rates(after))
 
@@ -234,13 +274,15 @@ def main(argv: Sequence[str]) -> None:
     curve_path,
     {"schema_version": 1, "before": before, "after": after, "rows": rows},
   )
+  order_path = os.path.join(out, "unit_order.json")
+  write_unit_order(order_path, order)
   write_manifest(
     out,
     stage="federated",
     config={
       **dataclasses.asdict(config),
       "model": model_config.to_dict(),
-      "keep_rates": plan.keep_rates,
+      "keep_rates": [of_phase.keep_rates for of_phase in plans],
       "spec_augment": dataclasses.asdict(augment),
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
@@ -252,7 +294,7 @@ def main(argv: Sequence[str]) -> None:
       *(u.audio_path for u in unheard),
       *(u.audio_path for u in public),
     ],
-    outputs=[trained_path, curve_path],
+    outputs=[trained_path, curve_path, order_path],
     seconds=time.monotonic() - started,
     metrics={
       "clients": len(data),

@@ -61,6 +61,12 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
 _LEARNING_RATE = flags.DEFINE_float(
   "learning_rate", 2e-3, "Highest learning rate, reached after the warm-up."
 )
+_KEEP_SNAPSHOTS = flags.DEFINE_bool(
+  "keep_snapshots",
+  False,
+  "Keep the model of each 250th update as snapshots/step_NNNNNN.keras, for"
+  " //fl:importance --checkpoints and //fl:churn.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
   "max_bad_fraction",
@@ -138,7 +144,14 @@ def main(argv: Sequence[str]) -> None:
   def keep_curve(rows) -> None:
     write_json(curve_path, {"schema_version": 1, "rows": rows})
 
-  history = training.run(batches, evaluate, history, keep_curve)
+  def keep(rows) -> None:
+    keep_curve(rows)
+    if _KEEP_SNAPSHOTS.value:
+      model.set_weights(in_training.get_weights())
+      name = f"step_{training.step:06d}.keras"
+      save_model(model, model_config, os.path.join(out, "snapshots", name))
+
+  history = training.run(batches, evaluate, history, keep)
   model.set_weights(in_training.get_weights())
   model_path = os.path.join(out, "model.keras")
   save_model(model, model_config, model_path)

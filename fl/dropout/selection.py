@@ -2,20 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from fl.dropout.sub_model import SubModel, VariableSpec
-from lingvo_lite.models.unit_groups import UnitGroup, axis_indices
+from fl.dropout.sub_model import SubModel
+from fl.dropout.unit_order import UnitOrder, leading_units
 from lingvo_lite.stage.errors import InputError
 
 MASK_SCOPES = ("client", "round", "run")
-
-# By group name, all its units, the first to be kept first: int[units].
-UnitOrder = Mapping[str, Sequence[int]]
-
 
 class UnitSelection(abc.ABC):
   """Says which units a client gets, the same on both sides: none are sent.
@@ -95,20 +89,15 @@ class LeadingUnits(UnitSelection):
   order: UnitOrder
 
   def __post_init__(self):
-    for name, units, _ in self.sub_model.narrowed:
-      if sorted(self.order.get(name, ())) != list(range(units)):
-        raise InputError(
-          f"found no order of the {units} units of {name}, expected each of"
-          " them once: is the order of another model?"
-        )
+    leading_units(self.sub_model, self.order)
 
   def units(
     self, round_number: tf.Tensor, client: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     del round_number, client
     return {
-      name: tf.constant(np.sort(self.order[name][:kept]), tf.int32)
-      for name, _, kept in self.sub_model.narrowed
+      name: tf.constant(units, tf.int32)
+      for name, units in leading_units(self.sub_model, self.order).items()
     }
 
 
@@ -130,48 +119,6 @@ def unit_selection(
   if mask_scope == "run":
     return LeadingUnits(sub_model, order)
   return RandomUnits(sub_model, seed, mask_scope)
-
-
-def order_by_magnitude(
-  specs: Sequence[VariableSpec],
-  groups: Sequence[UnitGroup],
-  weights: np.ndarray,
-) -> dict[str, list[int]]:
-  """Orders each group's units by the norm of all weights that belong to them.
-
-  Args:
-    specs: the full model's variables.
-    groups: its width groups.
-    weights: float32[P], all variables, flattened one after another.
-
-  Returns:
-    By group name, the units from the largest norm to the smallest; of equal
-    ones the lower number is first.
-  """
-  edges = np.cumsum([spec.size for spec in specs])[:-1]
-  values = {
-    spec.name: part.reshape(spec.shape)
-    for spec, part in zip(specs, np.split(weights, edges), strict=True)
-  }
-  order = {}
-  for group in groups:
-    squares = np.zeros(group.units)
-    for part in group.slices:
-      if part.variable not in values:
-        raise InputError(
-          f"found the group {group.name} over {part.variable}, expected one of"
-          " the model's variables: the groups are of another model"
-        )
-      square = np.square(values[part.variable].astype(np.float64))
-      along = np.moveaxis(square, part.axis, 0).reshape(
-        square.shape[part.axis], -1
-      )
-      table = axis_indices(group, part, np.arange(group.units)).reshape(
-        part.copies, group.units, part.unit_size
-      )
-      squares += along.sum(1)[table].sum((0, 2))
-    order[group.name] = np.argsort(-squares, kind="stable").tolist()
-  return order
 
 
 def fold_in(seed: int, *numbers: tf.Tensor) -> tf.Tensor:

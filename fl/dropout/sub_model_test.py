@@ -6,12 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from fl.dropout.selection import (
-  LeadingUnits,
-  RandomUnits,
-  order_by_magnitude,
-  unit_selection,
-)
+from fl.dropout.selection import LeadingUnits, RandomUnits, unit_selection
 from fl.dropout.sub_model import (
   SubModel,
   VariableSpec,
@@ -19,6 +14,7 @@ from fl.dropout.sub_model import (
   unflatten,
   variable_specs,
 )
+from fl.dropout.unit_order import order_by_magnitude
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.models.unit_groups import UnitGroup, UnitSlice, unit_groups

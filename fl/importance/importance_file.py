@@ -68,6 +68,15 @@ def write_importance(
   )
 
 
+def group_importances(path: str) -> dict[str, float]:
+  """Reads the rise in word error rate of each width group, of any model.
+
+  Raises:
+    InputError: the file is missing or damaged.
+  """
+  return _read(path)[1]
+
+
 def read_importance(path: str, measured: Measured) -> dict[str, float]:
   """Reads how much each width group matters.
 
@@ -82,20 +91,9 @@ def read_importance(path: str, measured: Measured) -> dict[str, float]:
     InputError: the file is missing, damaged, about another model or
       checkpoint, or measured on another corpus.
   """
-  values = read_json(path, "layer importances (importance.json)")
-  try:
-    found = values["model"]
-    digests = [values["model_sha256"], values["corpus_sha256"]]
-    deltas = {
-      row["group"]: float(row["delta"])
-      for row in values["rows"]
-      if row["kind"] == "group"
-    }
-  except (KeyError, TypeError, ValueError) as error:
-    raise InputError(
-      f"found {path} without a proper {error}, expected layer importances:"
-      " make it again with //fl:importance"
-    ) from error
+  values, deltas = _read(path)
+  found = values["model"]
+  digests = [values["model_sha256"], values["corpus_sha256"]]
   model = measured.model
   for name in sorted({*found, *model}):
     if found.get(name) != model.get(name):
@@ -113,3 +111,21 @@ def read_importance(path: str, measured: Measured) -> dict[str, float]:
         f" {expected[:12]}: probe this one with //fl:importance"
       )
   return deltas
+
+
+def _read(path: str) -> tuple[dict[str, Any], dict[str, float]]:
+  values = read_json(path, "layer importances (importance.json)")
+  try:
+    deltas = {
+      row["group"]: float(row["delta"])
+      for row in values["rows"]
+      if row["kind"] == "group"
+    }
+    for name in ("model", "model_sha256", "corpus_sha256"):
+      values[name]
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"found {path} without a proper {error}, expected layer importances:"
+      " make it again with //fl:importance"
+    ) from error
+  return values, deltas
