@@ -27,7 +27,10 @@ from lingvo_lite.stage.files import read_json, write_json
 from lingvo_lite.stage.manifest import write_manifest
 
 _IMPORTANCE = flags.DEFINE_string(
-  "importance", None, "importance.json of the same kind of model.", required=True
+  "importance",
+  None,
+  "importance.json of the same kind of model.",
+  required=True,
 )
 _CHECKPOINTS = flags.DEFINE_list(
   "checkpoints",
@@ -91,6 +94,9 @@ def main(argv: Sequence[str]) -> None:
     metrics=agreement,
   )
   for name, found in agreement.items():
+    if found["rho"] is None:
+      logging.info("%s: all groups matter alike, so nothing to rank", name)
+      continue
     logging.info(
       "%s against importance: Spearman %.2f (95%%: %.2f to %.2f)",
       name,

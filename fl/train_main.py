@@ -30,12 +30,7 @@ from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, UnitSelection, unit_selection
-from fl.dropout.sub_model import (
-  SubModel,
-  VariableSpec,
-  flatten,
-  variable_specs,
-)
+from fl.dropout.sub_model import VariableSpec, flatten, variable_specs
 from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
 from fl.federated_config import FederatedConfig
@@ -184,6 +179,8 @@ def main(argv: Sequence[str]) -> None:
   specs = variable_specs(model)
   initial_weights = flatten(model.trainable_variables).numpy()
   groups = unit_groups(model_config)
+  # Said before any speech is read.
+  plan.sub_model(specs, groups)
   order = order_by_magnitude(specs, groups, initial_weights)
   churn = Churn(specs, parts_of(model_config))
 
@@ -219,7 +216,7 @@ def main(argv: Sequence[str]) -> None:
   with local_runtime():
     for end in ends:
       plan = plans[-1]
-      sub_model = SubModel(specs, groups, plan.kept)
+      sub_model = plan.sub_model(specs, groups)
       # The process comes before the models used here: building it makes
       # earlier Keras models unusable.
       process = _build_process(

@@ -1,5 +1,6 @@
 """Bad input on the command lines: one line, status 2, no artifact."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,11 +10,17 @@ import numpy as np
 import soundfile
 from absl.testing import absltest
 
-from fl.importance.importance_file import write_importance
+from fl.importance.importance_file import (
+  Measured,
+  speech_digest,
+  write_importance,
+)
+from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
 from lingvo_lite.stage.files import read_json
+from lingvo_lite.stage.manifest import sha256
 from tests.command import NO_DISK, Outcome, run_on_small_disk, run_program
 from tests.small_corpus import make_small_corpus
 
@@ -47,13 +54,18 @@ class BadInputTest(absltest.TestCase):
     model = build_ctc_model(_MODEL)
     save_model(model, _MODEL, os.path.join(cls.model, "model.keras"))
     save_model(model, _MODEL, os.path.join(cls.model, "initial.keras"))
+    cls.corpus = make_small_corpus(cls.folder)
     cls.importance = os.path.join(cls.folder, "importance.json")
     rows = [
       {"group": name, "kind": "group", "delta": 0.0}
       for name in _MODEL.full_units()
     ]
-    write_importance(cls.importance, _MODEL.to_dict(), 0.1, 0.05, rows)
-    cls.corpus = make_small_corpus(cls.folder)
+    measured = Measured(
+      _MODEL.to_dict(),
+      sha256(os.path.join(cls.model, "model.keras")),
+      speech_digest(load_librispeech(os.path.join(cls.corpus, "server"))),
+    )
+    write_importance(cls.importance, measured, 0.1, 0.05, rows, {})
     # Two programs that go well, which make what the others damage.
     cls.plan = os.path.join(cls.folder, "plan", "dropout_plan.json")
     cls.tflite = os.path.join(cls.folder, "exported", "float32.tflite")
@@ -77,6 +89,7 @@ class BadInputTest(absltest.TestCase):
     return [
       "--importance=importance.json",
       "--model=model",
+      f"--corpus={cls.corpus}",
       f"--client_params_fraction={fraction}",
     ]
 
@@ -129,6 +142,23 @@ class BadInputTest(absltest.TestCase):
           "fl.plan_main", *self.plan_arguments(fraction)
         )
         self.assert_refused(outcome, "client_params_fraction")
+
+  def test_importances_of_something_else(self):
+    values = read_json(self.importance, "importances")
+    path = os.path.join(self.create_tempdir().full_path, "importance.json")
+    arguments = ["--model=model", f"--corpus={self.corpus}"]
+    row = {"group": "block_09/conv", "kind": "group", "delta": 0.0}
+    for change, phrase in (
+      ({"model_sha256": "0" * 64}, "another checkpoint"),
+      ({"corpus_sha256": "0" * 64}, "another corpus"),
+      ({"rows": [*values["rows"], row]}, "block_09/conv"),
+    ):
+      with self.subTest(phrase):
+        pathlib.Path(path).write_text(json.dumps({**values, **change}))
+        outcome = self.run_into_out(
+          "fl.plan_main", *arguments, f"--importance={path}"
+        )
+        self.assert_refused(outcome, phrase)
 
   def test_audio(self):
     speech = 0.1 * np.random.default_rng(0).standard_normal(_RATE_HZ)
@@ -237,6 +267,28 @@ class BadInputTest(absltest.TestCase):
       "fl.train_main", *arguments, f"--plan={broken}"
     )
     self.assert_refused(outcome, "schema_version 99", "schema_version 1")
+    plan["schema_version"] = 1
+    plan["groups"][0]["kept_units"] = 0
+    pathlib.Path(broken).write_text(json.dumps(plan))
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--plan={broken}"
+    )
+    self.assert_refused(outcome, "0 kept units", "block_00/ffn_start")
+    # Batch norm has no federated form: said before any speech is read.
+    config = dataclasses.replace(_MODEL, norm="batch")
+    batch_norm = self.create_tempdir().full_path
+    save_model(
+      build_ctc_model(config), config, os.path.join(batch_norm, "model.keras")
+    )
+    plan["model"] = config.to_dict()
+    pathlib.Path(broken).write_text(json.dumps(plan))
+    outcome = self.run_into_out(
+      "fl.train_main",
+      f"--model={batch_norm}",
+      f"--corpus={self.corpus}",
+      f"--plan={broken}",
+    )
+    self.assert_refused(outcome, "batch norm", "norm='group'")
 
   def test_tflite_files(self):
     arguments = [f"--corpus={self.corpus}"]

@@ -8,12 +8,7 @@ so that the size to ship can be chosen after training.
 import tensorflow as tf
 
 from fl.dropout.plan import DropoutPlan
-from fl.dropout.sub_model import (
-  SubModel,
-  flatten,
-  unflatten,
-  variable_specs,
-)
+from fl.dropout.sub_model import flatten, unflatten, variable_specs
 from fl.dropout.unit_order import UnitOrder, leading_units
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
@@ -46,7 +41,7 @@ def cut_out(
       " the folder that //fl:train wrote"
     )
   plan.check_model(config.to_dict())
-  sub_model = SubModel(variable_specs(model), unit_groups(config), plan.kept)
+  sub_model = plan.sub_model(variable_specs(model), unit_groups(config))
   units = {
     name: tf.constant(of_group, tf.int32)
     for name, of_group in leading_units(sub_model, order).items()

@@ -51,6 +51,29 @@ class DropoutPlan:
           " from this model's importance.json"
         )
 
+  def sub_model(
+    self, specs: Sequence[VariableSpec], groups: Sequence[UnitGroup]
+  ) -> SubModel:
+    """Returns the sub-model that clients get.
+
+    Args:
+      specs: the full model's variables.
+      groups: its width groups.
+
+    Raises:
+      InputError: a group that the model lacks, no unit left of one, or sizes
+        other than the plan says.
+    """
+    sub_model = SubModel(specs, groups, self.kept)
+    found = (sub_model.server_params, sub_model.client_params)
+    if found != (self.server_params, self.client_params):
+      raise InputError(
+        f"found a plan of {self.client_params} of {self.server_params}"
+        f" parameters whose units make {found[1]} of {found[0]}, expected the"
+        " same: do not edit plans, make one with //fl:plan"
+      )
+    return sub_model
+
   def write(self, path: str) -> None:
     """Writes `dropout_plan.json`."""
     values = dataclasses.asdict(self)

@@ -189,6 +189,21 @@ class PlanTest(parameterized.TestCase):
     with self.assertRaisesRegex(InputError, reason):
       DropoutPlan.read(path)
 
+  def test_units_that_do_not_fit_the_model_are_refused(self):
+    plan = self.plan(0.5)
+    self.assertEqual(
+      plan.sub_model(self.specs, self.groups).client_params, plan.client_params
+    )
+    for kept, reason in (
+      ({**plan.kept, "block_09/conv": 1}, "the group 'block_09/conv'"),
+      ({**plan.kept, "block_00/conv": 0}, "0 kept units for block_00/conv"),
+      ({**plan.kept, "block_00/conv": 9}, "9 kept units for block_00/conv"),
+      ({**plan.kept, "block_01/ffn_end": 7}, "do not edit plans"),
+    ):
+      edited = dataclasses.replace(plan, kept=kept)
+      with self.assertRaisesRegex(InputError, reason):
+        edited.sub_model(self.specs, self.groups)
+
   def test_another_model_is_refused(self):
     plan = self.plan(0.5)
     plan.check_model(_CONFIG.to_dict())

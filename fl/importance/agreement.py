@@ -23,7 +23,7 @@ class Correlation:
 
 def rank_correlation(
   one: Mapping[str, float], other: Mapping[str, float], seed: int
-) -> Correlation:
+) -> Correlation | None:
   """Correlates the ranks of the same parts by two measures.
 
   The interval comes from drawing parts with replacement; draws in which either
@@ -34,10 +34,16 @@ def rank_correlation(
     other: another, of the same parts.
     seed: of the draws.
 
+  Returns:
+    The correlation; None where a measure is the same for all parts, as that of
+    a model which recognises nothing yet: there is nothing to rank.
+
   Raises:
     InputError: the parts differ or are fewer than three.
   """
   first, second = _paired(one, other)
+  if np.ptp(first) == 0 or np.ptp(second) == 0:
+    return None
   rho = stats.spearmanr(first, second).correlation
   draws = np.random.default_rng(seed).integers(
     len(first), size=[_RESAMPLES, len(first)]
@@ -47,20 +53,21 @@ def rank_correlation(
   spread = np.sqrt(np.prod([np.square(c).sum(1) for c in centred], 0))
   usable = spread > 0
   drawn = (centred[0] * centred[1]).sum(1)[usable] / spread[usable]
-  if not np.isfinite(rho) or not drawn.size:
-    raise InputError(
-      "found a measure that is the same for all parts, expected ranks: nothing"
-      " correlates with a constant"
-    )
   low, high = np.percentile(drawn, _INTERVAL_PERCENT)
   return Correlation(float(rho), float(low), float(high))
 
 
 def kendall_tau(
   one: Mapping[str, float], other: Mapping[str, float]
-) -> float:
-  """Returns Kendall's tau-b of the same parts by two measures."""
-  return float(stats.kendalltau(*_paired(one, other)).correlation)
+) -> float | None:
+  """Returns Kendall's tau-b of the same parts by two measures.
+
+  None where a measure is the same for all parts.
+  """
+  first, second = _paired(one, other)
+  if np.ptp(first) == 0 or np.ptp(second) == 0:
+    return None
+  return float(stats.kendalltau(first, second).correlation)
 
 
 def overlap_at(

@@ -56,7 +56,7 @@ def central_churn(
 
 def against_importance(
   measure: Mapping[str, float], importances: Mapping[str, float], seed: int
-) -> dict[str, float]:
+) -> dict[str, float | None]:
   """Says whether what moves little matters little.
 
   Args:
@@ -65,7 +65,8 @@ def against_importance(
     seed: of the bootstrap.
 
   Returns:
-    Spearman's `rho` with its 95% interval `low` and `high`, and
+    Spearman's `rho` with its 95% interval `low` and `high` (None where the
+    importances are all the same), and
     `overlap_at_quarter`: which share of the least important quarter of groups
     is in the quarter that moved least.
   """
@@ -73,9 +74,9 @@ def against_importance(
   found = rank_correlation(chosen, importances, seed)
   quarter = max(1, len(chosen) // 4)
   return {
-    "rho": found.rho,
-    "low": found.low,
-    "high": found.high,
+    "rho": found.rho if found else None,
+    "low": found.low if found else None,
+    "high": found.high if found else None,
     "overlap_at_quarter": overlap_at(quarter, chosen, importances),
   }
 

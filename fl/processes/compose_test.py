@@ -9,8 +9,9 @@ import tensorflow_federated as tff
 from fl.dropout.message_sizes import download_bytes, upload_bytes
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, flatten, variable_specs
-from fl.processes.client_work import LocalTraining
+from fl.processes.client_work import LocalTraining, build_client_work
 from fl.processes.compose import build_federated_process
+from fl.processes.distributor import build_distributor
 from fl.runtime.local import local_runtime
 from lingvo_lite.models.unit_groups import UnitGroup, UnitSlice
 
@@ -281,6 +282,42 @@ class ComposeTest(tf.test.TestCase):
     self.assertEqual(params, 11)
     self.assertEqual(process.download_bytes_per_client, download_bytes(params))
     self.assertEqual(process.upload_bytes_per_client, upload_bytes(params))
+
+  def test_the_tensors_that_cross_weigh_what_the_sizes_say(self):
+    specs = variable_specs(_model())
+    sub_model = SubModel(specs, [_HIDDEN], {"hidden": 2})
+    distributor = build_distributor(RandomUnits(sub_model, 3, "client"), 8)
+    work = build_client_work(
+      LocalTraining(
+        lambda: _model(hidden=2),
+        _squared_error,
+        _OPTIMIZERS.build_sgdm(0.1),
+        lambda round_number: tf.constant(0.1),
+        clip_norm=None,
+        seed=3,
+      ),
+      sub_model.client_shapes,
+      _BATCH,
+    )
+    keys = [np.array([client], np.int32) for client in (1, 6)]
+    sent = distributor.next(
+      distributor.initialize(), np.ones(21, np.float32), keys
+    ).result
+    back = work.next(
+      work.initialize(), sent, keys, [_batches(1, 2), _batches(2, 1)]
+    ).result
+    self.assertLen(sent, 2)
+    for message in sent:
+      (weights,) = message.weights
+      self.assertEqual(
+        np.asarray(weights).nbytes + np.asarray(message.round_number).nbytes,
+        download_bytes(sub_model.client_params),
+      )
+    for message in back:
+      self.assertEqual(
+        sum(np.asarray(value).nbytes for value in message),
+        upload_bytes(sub_model.client_params),
+      )
 
   def test_a_model_of_other_shapes_is_refused(self):
     with self.assertRaisesRegex(ValueError, "another model"):
