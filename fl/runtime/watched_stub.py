@@ -1,0 +1,73 @@
+"""Calls to a worker that end, one way or the other."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow_federated as tff
+
+from fl.runtime.errors import WorkerLostError
+from fl.runtime.worker import Worker
+
+
+class WatchedStub(tff.framework.RemoteExecutorStub):
+  """TFF's stub, for a worker that may die.
+
+  TFF calls a worker that does not answer again and again, for ever. Here the
+  call raises WorkerLostError, and the next computation starts the worker anew:
+  whoever runs rounds decides whether to try again.
+
+  Args:
+    worker: the process to call.
+  """
+
+  def __init__(self, worker: Worker) -> None:
+    self._worker = worker
+    self._stub = tff.framework.RemoteExecutorGrpcStub(worker.channel)
+
+  def get_executor(self, request: Any) -> Any:
+    """Begins a computation, on a new worker if the last one died."""
+    if self._worker.restart_if_dead():
+      self._stub = tff.framework.RemoteExecutorGrpcStub(self._worker.channel)
+    return _call(self._stub.get_executor, request)
+
+  def create_value(self, request: Any) -> Any:
+    """See TFF's."""
+    return _call(self._stub.create_value, request)
+
+  def create_struct(self, request: Any) -> Any:
+    """See TFF's."""
+    return _call(self._stub.create_struct, request)
+
+  def create_call(self, request: Any) -> Any:
+    """See TFF's."""
+    return _call(self._stub.create_call, request)
+
+  def create_selection(self, request: Any) -> Any:
+    """See TFF's."""
+    return _call(self._stub.create_selection, request)
+
+  def compute(self, request: Any) -> Any:
+    """See TFF's."""
+    return _call(self._stub.compute, request)
+
+  def dispose(self, request: Any) -> Any:
+    """See TFF's; a worker that is gone has nothing left to dispose of."""
+    with contextlib.suppress(tff.framework.RetryableError):
+      return self._stub.dispose(request)
+
+  def dispose_executor(self, request: Any) -> Any:
+    """See TFF's; it knows what to make of a worker that is gone."""
+    return self._stub.dispose_executor(request)
+
+  @property
+  def is_ready(self) -> bool:
+    """Whether there is a connection."""
+    return self._stub.is_ready
+
+
+def _call(method: Callable[[Any], Any], request: Any) -> Any:
+  try:
+    return method(request)
+  except tff.framework.RetryableError as error:
+    raise WorkerLostError("the worker is gone or does not know us") from error
