@@ -1,4 +1,4 @@
-"""A run's progress on disk: always one whole file, though the newest is torn."""
+"""A run's progress on disk, one whole file even if the newest is torn."""
 
 import dataclasses
 import glob

@@ -26,6 +26,9 @@ class FederatedConfig:
     seed: where all randomness comes from.
     mask_scope: `client` or `round`: who shares a draw of kept units.
     evaluate_every: rounds between measurements on the clients' held-out speech.
+    proximal_strength: mu of FedProx.
+    variational_noise: standard deviation of the noise on clients' weights.
+    max_update_norm: updates of a larger L2 norm are turned down.
   """
 
   rounds: int
@@ -39,6 +42,9 @@ class FederatedConfig:
   seed: int
   mask_scope: str
   evaluate_every: int
+  proximal_strength: float = 0.0
+  variational_noise: float = 0.0
+  max_update_norm: float = 1e4
 
   def __post_init__(self):
     for name in (
@@ -61,10 +67,15 @@ class FederatedConfig:
       "client_learning_rate",
       "client_clip_norm",
       "server_learning_rate",
+      "max_update_norm",
     ):
       value = getattr(self, name)
       if not (math.isfinite(value) and value > 0):
         raise InputError(f"found --{name}={value}, expected a positive number")
+    for name in ("proximal_strength", "variational_noise"):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"found --{name}={value}, expected 0 or more")
     if self.mask_scope not in MASK_SCOPES:
       raise InputError(
         f"found --mask_scope={self.mask_scope}, expected one of"

@@ -160,9 +160,7 @@ class FederatedProgram:
             if self._ledger is not None:
               row["epsilon"] = self._ledger.epsilon(number + 1, participations)
             row["seconds"] = round(time.monotonic() - started, 3)
-            return Progress(
-              output.state, [*progress.rows, row], participations
-            )
+            return Progress(output.state, [*progress.rows, row], participations)
           why = f"{row['rejected_clients']} updates were turned down"
       lost["failed_attempts"] += 1
       logging.warning(

@@ -230,9 +230,7 @@ class FederatedProgramTest(tf.test.TestCase):
         os.kill(self.worker.pid, signal.SIGKILL)
         self.worker.wait()
 
-    _, rows = self.run_program(
-      os.path.join(folder, "shot"), report=kill_worker
-    )
+    _, rows = self.run_program(os.path.join(folder, "shot"), report=kill_worker)
     self.assertLen(rows, 7)
     self.assertNotIn(self.worker.pid, killed)
     self.assertLessEqual(sum(row["failed_attempts"] for row in rows), 1)

@@ -69,9 +69,7 @@ class FaultConfig:
   @property
   def sabotages(self) -> bool:
     """Whether any client's message or computation is to be broken."""
-    return any(
-      (self.nan, self.inf, self.oversized, self.misshapen, self.crash)
-    )
+    return any((self.nan, self.inf, self.oversized, self.misshapen, self.crash))
 
   def fault(self, round_number: int, client: int) -> str | None:
     """Returns how a client fails in a round, a fraction's name, or None.
@@ -109,7 +107,7 @@ class FaultConfig:
     check = tf.debugging.Assert(
       tf.logical_not(is_turn("crash")), ["a client crashed, on purpose"]
     )
-    with tf.control_dependencies([check] if check is not None else []):
+    with tf.control_dependencies([check]):
       update = tf.identity(update)
     first = tf.one_hot(0, tf.size(update), on_value=True, off_value=False)
     for name, value in (("nan", np.nan), ("inf", np.inf)):

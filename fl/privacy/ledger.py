@@ -6,8 +6,8 @@ of one client more. What is released is the model after each round.
 **Sub-models.** With one draw of units for all clients of a round, the units
 kept depend on the seed and the round, not on any client's speech. A round then
 releases a vector of the sub-model's size: the sum of updates clipped to C, each
-over the sub-model's whole vector, plus noise z C on each of its coordinates. Its
-sensitivity is C and its noise multiplier z, whatever the size; putting the
+over the sub-model's whole vector, plus noise z C on each of its coordinates.
+Its sensitivity is C and its noise multiplier z, whatever the size; putting the
 values back into the full model, and leaving alone what nobody held, is
 post-processing. So a round on sub-models costs exactly what a round on the full
 model costs. With a draw for each client this would not hold: a coordinate would
@@ -40,8 +40,8 @@ class PrivacyLedger:
 
   Attributes:
     config: what noise there is.
-    sampling_probability: of a client in a round, if cohorts are Poisson samples;
-      None if they are drawn otherwise.
+    sampling_probability: of a client in a round, if cohorts are Poisson
+      samples; None if they are drawn otherwise.
   """
 
   config: PrivacyConfig

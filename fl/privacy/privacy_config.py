@@ -15,12 +15,13 @@ class PrivacyConfig:
   noise of standard deviation z C, and is divided by the cohort's size.
 
   Attributes:
-    mechanism: `none`; `gaussian`: C is fixed, noise is fresh each round (McMahan
-      et al. 2018, "Learning Differentially Private Recurrent Language Models");
-      `adaptive_gaussian`: C follows the median of the norms (Andrew et al. 2021,
-      "Differentially Private Learning with Adaptive Clipping"); `tree`: C is
-      fixed, noise is that of a binary tree over the rounds (Kairouz et al. 2021,
-      "Practical and Private (Deep) Learning without Sampling or Shuffling").
+    mechanism: `none`; `gaussian`: C is fixed, noise is fresh each round
+      (McMahan et al. 2018, "Learning Differentially Private Recurrent Language
+      Models"); `adaptive_gaussian`: C follows the median of the norms (Andrew
+      et al. 2021, "Differentially Private Learning with Adaptive Clipping");
+      `tree`: C is fixed, noise is that of a binary tree over the rounds
+      (Kairouz et al. 2021, "Practical and Private (Deep) Learning without
+      Sampling or Shuffling").
     noise_multiplier: z.
     clip_norm: C; where it adapts, that of the first round.
     delta: of (epsilon, delta); well below one in the number of clients.

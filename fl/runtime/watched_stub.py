@@ -2,12 +2,25 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import grpc
 import tensorflow_federated as tff
 
 from fl.runtime.errors import WorkerLostError
-from fl.runtime.worker import Worker
+
+_GIVEN_UP = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class WatchedWorker(Protocol):
+  """A worker, here or elsewhere."""
+
+  @property
+  def channel(self) -> grpc.Channel:
+    """The way to it."""
+
+  def restart_if_dead(self) -> bool:
+    """Starts it anew if it ended and is ours; returns whether it did."""
 
 
 class WatchedStub(tff.framework.RemoteExecutorStub):
@@ -18,10 +31,10 @@ class WatchedStub(tff.framework.RemoteExecutorStub):
   whoever runs rounds decides whether to try again.
 
   Args:
-    worker: the process to call.
+    worker: whom to call.
   """
 
-  def __init__(self, worker: Worker) -> None:
+  def __init__(self, worker: WatchedWorker) -> None:
     self._worker = worker
     self._stub = tff.framework.RemoteExecutorGrpcStub(worker.channel)
 
@@ -71,3 +84,12 @@ def _call(method: Callable[[Any], Any], request: Any) -> Any:
     return method(request)
   except tff.framework.RetryableError as error:
     raise WorkerLostError("the worker is gone or does not know us") from error
+  except grpc.RpcError as error:
+    if isinstance(error, grpc.Call) and error.code() in _GIVEN_UP:
+      raise WorkerLostError("the worker does not answer") from error
+    raise
+  except ValueError as error:
+    # What gRPC raises on a channel that was closed meanwhile.
+    if "closed channel" in str(error):
+      raise WorkerLostError("the worker does not answer") from error
+    raise

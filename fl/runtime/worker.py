@@ -108,9 +108,9 @@ class Worker:
       self.close()
       raise InputError(
         f"found that TFF's worker cannot answer on {self._address} port"
-        f" {self._port}: {' '.join(rest) or 'it did not start'}; expected a free"
-        " port on an address of this machine, and a kernel that gives a process"
-        " a network of its own (unprivileged user namespaces)"
+        f" {self._port}: {' '.join(rest) or 'it did not start'}; expected a"
+        " free port on an address of this machine, and a kernel that gives a"
+        " process a network of its own (unprivileged user namespaces)"
       )
     port, pid, network = first, *rest
     if network == "open":
@@ -185,4 +185,3 @@ class Worker:
         raise RuntimeError(
           f"TFF's worker did not answer within {_START_TIMEOUT_S:.0f} s"
         )
-
