@@ -1,0 +1,83 @@
+"""What every benchmark writes: rows of figures, and claims computed from them.
+
+The contract is in docs/architecture.md: one `benchmarks/results/NAME.json` per
+benchmark, written by its command.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from lingvo_lite.stage.errors import InputError
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.manifest import environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """A figure with a target.
+
+  Attributes:
+    claim: what the figure is, in words.
+    value: the figure; None: it was not measured.
+    target: `<= x` or `>= x`.
+  """
+
+  claim: str
+  value: float | None
+  target: str
+
+  def __post_init__(self):
+    self._bound()
+
+  @property
+  def met(self) -> bool:
+    """Whether the figure was measured and reaches the target."""
+    if self.value is None:
+      return False
+    relation, bound = self._bound()
+    return self.value <= bound if relation == "<=" else self.value >= bound
+
+  def _bound(self) -> tuple[str, float]:
+    relation, _, bound = self.target.partition(" ")
+    try:
+      if relation not in ("<=", ">="):
+        raise ValueError
+      return relation, float(bound)
+    except ValueError:
+      raise InputError(
+        f"found the target {self.target!r} of a claim, expected `<= x` or"
+        " `>= x` with a number x"
+      ) from None
+
+
+def write_result(
+  path: str,
+  *,
+  config: dict[str, Any],
+  seconds: float,
+  rows: list[dict[str, Any]],
+  claims: Sequence[Claim],
+) -> None:
+  """Writes the result of a benchmark.
+
+  Args:
+    path: of the JSON file.
+    config: what the benchmark was asked for.
+    seconds: how long its rows took to make.
+    rows: the figures.
+    claims: computed from the rows.
+  """
+  write_json(
+    path,
+    {
+      "schema_version": 1,
+      "environment": environment(),
+      "config": config,
+      "seconds": round(seconds, 1),
+      "rows": rows,
+      "claims": [
+        {**dataclasses.asdict(claim), "met": claim.met} for claim in claims
+      ],
+    },
+  )
