@@ -19,6 +19,7 @@ from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.processes.compose import FederatedProcess
+from fl.rehearsal import Rehearsal
 from fl.runtime.errors import WorkerLostError
 from lingvo_lite.stage.errors import InputError
 
@@ -47,6 +48,7 @@ class FederatedProgram:
     checkpoints: where the progress is kept.
     policy: how much of a round may be lost.
     faults: which clients drop out or are slow, on purpose.
+    rehearsal: what the server does after each round; None: nothing.
     ledger: of differential privacy, if there is any.
     report: called with each round's row once it is complete.
   """
@@ -60,6 +62,7 @@ class FederatedProgram:
     checkpoints: Checkpoints,
     policy: RoundPolicy = RoundPolicy(),
     faults: FaultConfig = FaultConfig(),
+    rehearsal: Rehearsal | None = None,
     ledger: Ledger | None = None,
     report: Callable[[Row], None] = lambda row: None,
   ) -> None:
@@ -70,6 +73,7 @@ class FederatedProgram:
     self._checkpoints = checkpoints
     self._policy = policy
     self._faults = faults
+    self._rehearsal = rehearsal
     self._ledger = ledger
     self._report = report
 
@@ -99,8 +103,6 @@ class FederatedProgram:
     progress = self._checkpoints.load(start) or Progress(
       start, [], np.zeros(len(self._data), np.int64)
     )
-    for row in progress.rows:
-      self._report(row)
     saved = len(progress.rows)
     with (
       _interrupt_noted() as interrupted,
@@ -155,12 +157,13 @@ class FederatedProgram:
         else:
           row = self._row(number, cohort, output.metrics, lost)
           if row["clients"] >= self._policy.min_clients:
+            state = self._rehearse(output.state, row)
             if (number + 1) % self._config.evaluate_every == 0:
-              row.update(evaluate(output.state.global_model_weights))
+              row.update(evaluate(state.global_model_weights))
             if self._ledger is not None:
               row["epsilon"] = self._ledger.epsilon(number + 1, participations)
             row["seconds"] = round(time.monotonic() - started, 3)
-            return Progress(output.state, [*progress.rows, row], participations)
+            return Progress(state, [*progress.rows, row], participations)
           why = f"{row['rejected_clients']} updates were turned down"
       lost["failed_attempts"] += 1
       logging.warning(
@@ -210,6 +213,14 @@ class FederatedProgram:
       )
       participations[client] += 1
     return clients
+
+  def _rehearse(self, state: Any, row: Row) -> Any:
+    if self._rehearsal is None:
+      return state
+    weights, row["rehearsal_loss"] = self._rehearsal.after_round(
+      state.global_model_weights, row["round"] - 1
+    )
+    return state._replace(global_model_weights=weights)
 
   def _row(
     self,

@@ -19,8 +19,10 @@ from fl.federated_config import FederatedConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import build_federated_process
 from fl.program import FederatedProgram
+from fl.rehearsal import Rehearsal, RehearsalPlan
 from fl.runtime.local import local_runtime
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.examples import Example
 from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.stage.errors import InputError
@@ -33,6 +35,7 @@ _SETTINGS = {
   "client_learning_rate": 0.1,
   "client_clip_norm": 1.0,
   "server_learning_rate": 0.1,
+  "rehearsal_steps": 0,
   "seed": 5,
   "mask_scope": "client",
   "evaluate_every": 2,
@@ -67,6 +70,22 @@ def _objective(model, batch):
   # Any objective will do: the program never asks what the model is.
   outputs = model(tf.reduce_mean(batch["features"], 1), training=True)
   return tf.reduce_mean(tf.square(outputs - 1.0))
+
+
+def _rehearsal():
+  def batches(start):
+    augment = SpecAugmentConfig()
+    return bucketed_batches(_examples(), 2, 9, augment, start_step=start)
+
+  training = LocalTraining(
+    _model,
+    _objective,
+    tff.learning.optimizers.build_adam(0.05),
+    lambda number: tf.constant(0.05),
+    clip_norm=1.0,
+    seed=5,
+  )
+  return Rehearsal(RehearsalPlan(training, batches, steps=3))
 
 
 class ClientDataTest(parameterized.TestCase, tf.test.TestCase):
@@ -198,6 +217,28 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertEqual(again.tobytes(), straight.tobytes())
     self.assertLen(again_rows, 7)
 
+  def test_a_killed_run_with_rehearsal_ends_with_the_same_bytes(self):
+    folder = self.create_tempdir().full_path
+    straight, rows = self.run_program(
+      os.path.join(folder, "straight"), rehearsal=_rehearsal()
+    )
+    without, _ = self.run_program(os.path.join(folder, "without"))
+    self.assertGreater(np.abs(straight - without).max(), 1e-3)
+    self.assertIn("rehearsal_loss", rows[0])
+
+    def die_late(weights):
+      died.append(weights)
+      if len(died) == 3:
+        raise _KilledError
+      return {}
+
+    died = []
+    path = os.path.join(folder, "killed")
+    with self.assertRaises(_KilledError):
+      self.run_program(path, die_late, rehearsal=_rehearsal())
+    weights, _ = self.run_program(path, rehearsal=_rehearsal())
+    self.assertEqual(weights.tobytes(), straight.tobytes())
+
   def test_an_interrupt_ends_the_round_and_keeps_it(self):
     folder = self.create_tempdir().full_path
     straight, _ = self.run_program(os.path.join(folder, "straight"))
@@ -215,8 +256,8 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertLen(reported, 4)
     reported.clear()
     weights, rows = self.run_program(path, report=reported.append)
-    self.assertEqual([row["round"] for row in reported], [*range(1, 8)])
-    self.assertEqual(rows, reported)
+    self.assertEqual([row["round"] for row in reported], [5, 6, 7])
+    self.assertEqual(rows[4:], reported)
     self.assertEqual(weights.tobytes(), straight.tobytes())
 
   def test_a_dead_worker_costs_an_attempt(self):

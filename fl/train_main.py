@@ -345,7 +345,9 @@ def main(argv: Sequence[str]) -> None:
   ]
   checkpoints = Checkpoints(
     os.path.join(workdir, "checkpoints"),
-    _fingerprint([*settings, sampler.sampling], model_path, plan_path, train),
+    _fingerprint(
+      [*settings, sampler.sampling], model_path, plan_path, train + public
+    ),
   )
   ledger = PrivacyLedger(
     aggregation.privacy,
