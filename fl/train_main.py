@@ -376,7 +376,16 @@ def main(argv: Sequence[str]) -> None:
   save_model(model, model_config, trained_path)
   write_json(
     curve_path,
-    {"schema_version": 1, "before": before, "after": after, "rows": rows},
+    {
+      "schema_version": 1,
+      "before": before,
+      "after": after,
+      "speakers": {
+        **held_out_speech.measure_speakers(weights),
+        **unheard_speech.measure_speakers(weights),
+      },
+      "rows": rows,
+    },
   )
   write_manifest(
     out,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow_federated as tff
 
-from fl.runtime.watched_stub import WatchedStub
+from fl.runtime.executors import WorkerExecutors
 from fl.runtime.worker import Worker
 
 
@@ -32,18 +32,8 @@ def local_runtime() -> Iterator[Worker]:
 
 
 def _context(worker: Worker) -> tff.framework.SyncExecutionContext:
-  stub = WatchedStub(worker)
-
-  def executor(
-    cardinalities: tff.framework.CardinalitiesType,
-  ) -> tff.framework.RemoteExecutor:
-    cardinalities.setdefault(tff.CLIENTS, 0)
-    remote = tff.framework.RemoteExecutor(stub)
-    remote.set_cardinalities(cardinalities)
-    return remote
-
   return tff.framework.SyncExecutionContext(
-    executor_fn=tff.framework.ResourceManagingExecutorFactory(executor),
+    executor_fn=WorkerExecutors(worker),
     compiler_fn=compile_for_workers,
     transform_args=tff.tensorflow.transform_args,
     transform_result=tff.tensorflow.transform_result,

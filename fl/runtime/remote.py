@@ -12,8 +12,8 @@ import tensorflow_federated as tff
 from absl import logging
 
 from fl.runtime.errors import WorkerLostError
+from fl.runtime.executors import WorkerExecutors
 from fl.runtime.local import compile_for_workers
-from fl.runtime.watched_stub import WatchedStub
 from fl.runtime.worker import CHANNEL_OPTIONS
 from lingvo_lite.stage.errors import InputError
 
@@ -170,18 +170,8 @@ def remote_runtime(addresses: Sequence[Address]) -> Iterator[None]:
 
 
 def _context(worker: RemoteWorker) -> tff.framework.AsyncExecutionContext:
-  stub = WatchedStub(worker)
-
-  def executor(
-    cardinalities: tff.framework.CardinalitiesType,
-  ) -> tff.framework.RemoteExecutor:
-    cardinalities.setdefault(tff.CLIENTS, 0)
-    remote = tff.framework.RemoteExecutor(stub)
-    remote.set_cardinalities(cardinalities)
-    return remote
-
   return tff.framework.AsyncExecutionContext(
-    executor_fn=tff.framework.ResourceManagingExecutorFactory(executor),
+    executor_fn=WorkerExecutors(worker),
     compiler_fn=compile_for_workers,
     transform_args=tff.tensorflow.transform_args,
     transform_result=tff.tensorflow.transform_result,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import tensorflow_federated as tff
@@ -12,36 +12,21 @@ from fl.runtime.errors import WorkerLostError
 _GIVEN_UP = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-class WatchedWorker(Protocol):
-  """A worker, here or elsewhere."""
-
-  @property
-  def channel(self) -> grpc.Channel:
-    """The way to it."""
-
-  def restart_if_dead(self) -> bool:
-    """Starts it anew if it ended and is ours; returns whether it did."""
-
-
 class WatchedStub(tff.framework.RemoteExecutorStub):
   """TFF's stub, for a worker that may die.
 
   TFF calls a worker that does not answer again and again, for ever. Here the
-  call raises WorkerLostError, and the next computation starts the worker anew:
-  whoever runs rounds decides whether to try again.
+  call raises WorkerLostError: whoever runs rounds decides whether to try again.
 
   Args:
-    worker: whom to call.
+    channel: the way to it.
   """
 
-  def __init__(self, worker: WatchedWorker) -> None:
-    self._worker = worker
-    self._stub = tff.framework.RemoteExecutorGrpcStub(worker.channel)
+  def __init__(self, channel: grpc.Channel) -> None:
+    self._stub = tff.framework.RemoteExecutorGrpcStub(channel)
 
   def get_executor(self, request: Any) -> Any:
-    """Begins a computation, on a new worker if the last one died."""
-    if self._worker.restart_if_dead():
-      self._stub = tff.framework.RemoteExecutorGrpcStub(self._worker.channel)
+    """See TFF's."""
     return _call(self._stub.get_executor, request)
 
   def create_value(self, request: Any) -> Any:
@@ -66,12 +51,13 @@ class WatchedStub(tff.framework.RemoteExecutorStub):
 
   def dispose(self, request: Any) -> Any:
     """See TFF's; a worker that is gone has nothing left to dispose of."""
-    with contextlib.suppress(tff.framework.RetryableError):
-      return self._stub.dispose(request)
+    with contextlib.suppress(WorkerLostError):
+      return _call(self._stub.dispose, request)
 
   def dispose_executor(self, request: Any) -> Any:
-    """See TFF's; it knows what to make of a worker that is gone."""
-    return self._stub.dispose_executor(request)
+    """See TFF's; a worker that is gone has nothing left to dispose of."""
+    with contextlib.suppress(WorkerLostError):
+      return _call(self._stub.dispose_executor, request)
 
   @property
   def is_ready(self) -> bool:
