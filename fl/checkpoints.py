@@ -57,7 +57,7 @@ class Checkpoints:
       content,
       rows=json.dumps(progress.rows),
       participations=progress.participations,
-      **{f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+      **{f"state_{i}": _plain(leaf) for i, leaf in enumerate(leaves)},
     )
     data = content.getvalue()
     name = f"{self._name}_{len(progress.rows):06d}.npz"
@@ -111,3 +111,9 @@ class Checkpoints:
       glob.glob(os.path.join(glob.escape(self._folder), f"{self._name}_*.npz")),
       reverse=True,
     )
+
+
+def _plain(leaf: Any) -> np.ndarray:
+  """An array that needs no pickling; TFF's strings come as objects."""
+  array = np.asarray(leaf)
+  return np.array(array.tolist()) if array.dtype == object else array

@@ -78,6 +78,8 @@ class FaultConfig:
       round_number: from 0.
       client: its number.
     """
+    if not any(self._fractions().values()):
+      return None
     place = float(self._place(tf.constant(round_number), tf.constant(client)))
     for name, (low, high) in self._intervals().items():
       if low <= place < high:
