@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from fl.dropout.sub_model import unflatten
+from fl.speaker_rates import speaker_rates
 from lingvo_lite.data.examples import Example
 from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.text.vocabulary import CharacterVocabulary
@@ -33,6 +34,10 @@ class Evaluation:
       chapter = example.utterance.chapter
       domain = _DOMAINS.get(chapter, f"chapter_{chapter}")
       by_domain.setdefault(domain, []).append(example)
+    self._speakers = {
+      f"{prefix}_{domain}": [e.utterance.speaker for e in of_domain]
+      for domain, of_domain in by_domain.items()
+    }
     self._recognizers = {
       f"{prefix}_{domain}_wer": Recognizer(model, of_domain, vocabulary)
       for domain, of_domain in sorted(by_domain.items())
@@ -48,6 +53,24 @@ class Evaluation:
     return {
       name: recognizer.word_error_rate()
       for name, recognizer in self._recognizers.items()
+    }
+
+  def measure_speakers(
+    self, weights: np.ndarray
+  ) -> dict[str, dict[str, float]]:
+    """Returns quantiles over speakers of each domain; see `speaker_rates`.
+
+    Args:
+      weights: float32[P], all variables of the model.
+    """
+    set_weights(self._model, weights)
+    return {
+      domain: speaker_rates(
+        speakers,
+        self._recognizers[f"{domain}_wer"].references,
+        self._recognizers[f"{domain}_wer"].hypotheses(),
+      )
+      for domain, speakers in sorted(self._speakers.items())
     }
 
 

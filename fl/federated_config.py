@@ -28,6 +28,9 @@ class FederatedConfig:
     refresh_every: rounds between refreshes of the plan from churn; 0: it stays.
     refresh_hysteresis: how much a refresh favours the plan so far.
     evaluate_every: rounds between measurements on the clients' held-out speech.
+    proximal_strength: mu of FedProx.
+    variational_noise: standard deviation of the noise on clients' weights.
+    max_update_norm: updates of a larger L2 norm are turned down.
   """
 
   rounds: int
@@ -43,6 +46,9 @@ class FederatedConfig:
   refresh_every: int
   refresh_hysteresis: float
   evaluate_every: int
+  proximal_strength: float = 0.0
+  variational_noise: float = 0.0
+  max_update_norm: float = 1e4
 
   def __post_init__(self):
     for name in (
@@ -65,11 +71,17 @@ class FederatedConfig:
       "client_learning_rate",
       "client_clip_norm",
       "server_learning_rate",
+      "max_update_norm",
     ):
       value = getattr(self, name)
       if not (math.isfinite(value) and value > 0):
         raise InputError(f"found --{name}={value}, expected a positive number")
-    for name in ("refresh_every", "refresh_hysteresis"):
+    for name in (
+      "refresh_every",
+      "refresh_hysteresis",
+      "proximal_strength",
+      "variational_noise",
+    ):
       value = getattr(self, name)
       if not (math.isfinite(value) and value >= 0):
         raise InputError(f"found --{name}={value}, expected 0 or more")

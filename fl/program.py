@@ -1,55 +1,56 @@
 """The rounds of federated training, resumable at any of them."""
 
-import dataclasses
-import json
+import contextlib
+import signal
 import time
-import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
+import grpc
 import numpy as np
-import tensorflow as tf
 import tqdm
 from absl import logging
 
+from fl.checkpoints import Checkpoints, Progress, Row
 from fl.data.client_data import ClientData
-from fl.data.cohorts import earlier_rounds, sample_cohort
+from fl.data.cohorts import CohortSampler
+from fl.faults.fault_lab import FaultConfig
+from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.processes.compose import FederatedProcess
 from fl.rehearsal import Rehearsal
-from lingvo_lite.stage.files import whole_file
+from fl.runtime.errors import WorkerLostError
+from lingvo_lite.stage.errors import InputError
 
-Row = dict[str, Any]
 _CHECKPOINT_EVERY = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """Where a run stands between two rounds.
+class Ledger(Protocol):
+  """Knows what the rounds so far have cost in privacy."""
 
-  Attributes:
-    state: of the federated process, in NumPy.
-    rows: what each round so far reports.
-  """
-
-  state: Any
-  rows: list[Row]
+  def epsilon(self, rounds: int, participations: np.ndarray) -> float:
+    """Returns epsilon at the run's delta, after so many rounds."""
 
 
 class FederatedProgram:
   """Runs a federated process round by round.
 
   A run that was stopped, however, goes on from its last checkpoint and ends
-  with the same result as one that was not.
+  with the same result as one that was not. A round that fails is tried again
+  with other clients.
 
   Args:
     process: what a round does.
     data: the clients' speech.
-    config: how many rounds of how many clients.
-    checkpoint_path: where the progress is kept.
-    fingerprint: tells runs apart: a checkpoint with another one is not used.
+    config: how many rounds.
+    sampler: who takes part in them.
+    checkpoints: where the progress is kept.
+    policy: how much of a round may be lost.
+    faults: which clients drop out or are slow, on purpose.
     rehearsal: what the server does after each round; None: nothing.
+    ledger: of differential privacy, if there is any.
+    report: called with each round's row once it is complete.
   """
 
   def __init__(
@@ -57,16 +58,24 @@ class FederatedProgram:
     process: FederatedProcess,
     data: ClientData,
     config: FederatedConfig,
-    checkpoint_path: str,
-    fingerprint: str,
+    sampler: CohortSampler,
+    checkpoints: Checkpoints,
+    policy: RoundPolicy = RoundPolicy(),
+    faults: FaultConfig = FaultConfig(),
     rehearsal: Rehearsal | None = None,
+    ledger: Ledger | None = None,
+    report: Callable[[Row], None] = lambda row: None,
   ) -> None:
     self._process = process
     self._data = data
     self._config = config
-    self._checkpoint_path = checkpoint_path
-    self._fingerprint = fingerprint
+    self._sampler = sampler
+    self._checkpoints = checkpoints
+    self._policy = policy
+    self._faults = faults
     self._rehearsal = rehearsal
+    self._ledger = ledger
+    self._report = report
 
   def run(
     self,
@@ -76,6 +85,9 @@ class FederatedProgram:
   ) -> tuple[np.ndarray, list[Row]]:
     """Runs all rounds that are not done yet.
 
+    An interrupt (Ctrl-C) ends the round at work, keeps its result and then
+    raises KeyboardInterrupt; a second one does not wait.
+
     Args:
       initial_weights: float32[P].
       evaluate: measures weights, float32[P], every few rounds.
@@ -84,100 +96,199 @@ class FederatedProgram:
 
     Returns:
       The trained weights, float32[P], and a row for each round.
+
+    Raises:
+      InputError: a round failed as often as the policy allows.
     """
-    progress = self._resume(initial_weights)
-    state, rows = progress.state, list(progress.rows)
-    with tqdm.tqdm(
-      total=self._config.rounds,
-      initial=len(rows),
-      desc="federated rounds",
-      unit="round",
-    ) as bar:
-      while len(rows) < self._config.rounds:
-        before = state.global_model_weights
-        state, row = self._round(state, len(rows))
-        row.update(observe(before, state.global_model_weights))
-        done = len(rows) + 1
-        if done % self._config.evaluate_every == 0:
-          row.update(evaluate(state.global_model_weights))
-        rows.append(row)
-        if done % _CHECKPOINT_EVERY == 0 or done == self._config.rounds:
-          self._save(Progress(state, rows))
-        bar.set_postfix_str(_summary(row))
-        bar.update()
-    return state.global_model_weights, rows
-
-  def _round(self, state: Any, number: int) -> tuple[Any, Row]:
-    started = time.monotonic()
-    draw = (len(self._data), self._config.cohort, self._config.seed, number)
-    cohort = sample_cohort(*draw)
-    earlier = earlier_rounds(*draw)
-    clients = [
-      OrderedDict(
-        client=np.array([client], np.int32),
-        batches=self._data.batches(client, earlier[client]),
-      )
-      for client in cohort
-    ]
-    output = self._process.next(state, clients)
-    metrics = output.metrics
-    state, rehearsed = output.state, {}
-    if self._rehearsal is not None:
-      weights, loss = self._rehearsal.after_round(
-        state.global_model_weights, number
-      )
-      state = state._replace(global_model_weights=weights)
-      rehearsed = {"rehearsal_loss": loss}
-    return state, {
-      "round": number + 1,
-      "loss": float(metrics["client_work"]["loss"]),
-      **rehearsed,
-      "seconds": round(time.monotonic() - started, 3),
-      "clients": len(cohort),
-      "rejected_clients": int(metrics["client_work"]["rejected_clients"]),
-      "download_bytes": len(cohort) * self._process.download_bytes_per_client,
-      "upload_bytes": len(cohort) * self._process.upload_bytes_per_client,
-      "held_fraction": float(metrics["aggregator"]["held_fraction"]),
-      "update_norm": float(metrics["finalizer"]["update_norm"]),
-    }
-
-  def _resume(self, initial_weights: np.ndarray) -> Progress:
     start = self._process.initialize()._replace(
       global_model_weights=np.asarray(initial_weights, np.float32)
     )
-    leaves = tf.nest.flatten(start)
-    try:
-      with np.load(self._checkpoint_path, allow_pickle=False) as archive:
-        if str(archive["fingerprint"]) != self._fingerprint:
-          logging.warning(
-            "%s is of another run; starting over", self._checkpoint_path
-          )
-          return Progress(start, [])
-        saved = [archive[f"state_{i}"] for i in range(len(leaves))]
-        rows = json.loads(str(archive["rows"]))
-    except FileNotFoundError:
-      return Progress(start, [])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-      logging.warning(
-        "%s is damaged (%s); starting over", self._checkpoint_path, error
-      )
-      return Progress(start, [])
-    logging.info("going on after round %d", len(rows))
-    return Progress(tf.nest.pack_sequence_as(start, saved), rows)
+    progress = self._checkpoints.load(start) or Progress(
+      start, [], np.zeros(len(self._data), np.int64)
+    )
+    saved = len(progress.rows)
+    with (
+      _interrupt_noted() as interrupted,
+      tqdm.tqdm(
+        total=self._config.rounds,
+        initial=saved,
+        desc="federated rounds",
+        unit="round",
+      ) as bar,
+    ):
+      while len(progress.rows) < self._config.rounds:
+        try:
+          progress = self._round(progress, evaluate, observe)
+        except InputError:
+          self._checkpoints.save(progress)
+          raise
+        done, row = len(progress.rows), progress.rows[-1]
+        if (
+          done - saved >= _CHECKPOINT_EVERY
+          or done == self._config.rounds
+          or interrupted
+        ):
+          self._checkpoints.save(progress)
+          saved = done
+        self._report(row)
+        bar.set_postfix_str(_summary(row))
+        bar.update()
+        if interrupted and done < self._config.rounds:
+          raise KeyboardInterrupt
+    return progress.state.global_model_weights, progress.rows
 
-  def _save(self, progress: Progress) -> None:
-    leaves = tf.nest.flatten(progress.state)
-    with whole_file(self._checkpoint_path) as temporary:
-      with open(temporary, "wb") as file:
-        np.savez(
-          file,
-          fingerprint=self._fingerprint,
-          rows=json.dumps(progress.rows),
-          **{f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+  def _round(
+    self,
+    progress: Progress,
+    evaluate: Callable[[np.ndarray], Mapping[str, float]],
+    observe: Callable[[np.ndarray, np.ndarray], Row],
+  ) -> Progress:
+    """Runs a round, as often as it takes within the policy."""
+    started = time.monotonic()
+    number = len(progress.rows)
+    lost: dict[str, int] = {"failed_attempts": 0, "dropped_clients": 0,
+                            "late_clients": 0}  # fmt: skip
+    for attempt in range(self._policy.max_attempts):
+      cohort, why = self._answering(number, attempt, lost), None
+      if len(cohort) >= self._policy.min_clients:
+        participations = progress.participations.copy()
+        try:
+          output = self._process.next(
+            progress.state, self._clients(cohort, participations)
+          )
+        except (grpc.RpcError, WorkerLostError) as error:
+          why = f"the computation crashed ({_one_line(error)})"
+        else:
+          row = self._row(number, cohort, output.metrics, lost)
+          if row["clients"] >= self._policy.min_clients:
+            state = self._rehearse(output.state, row)
+            row.update(
+              observe(
+                progress.state.global_model_weights, state.global_model_weights
+              )
+            )
+            if (number + 1) % self._config.evaluate_every == 0:
+              row.update(evaluate(state.global_model_weights))
+            if self._ledger is not None:
+              row["epsilon"] = self._ledger.epsilon(number + 1, participations)
+            row["seconds"] = round(time.monotonic() - started, 3)
+            return Progress(state, [*progress.rows, row], participations)
+          why = f"{row['rejected_clients']} updates were turned down"
+      lost["failed_attempts"] += 1
+      logging.warning(
+        "round %d, attempt %d: %s",
+        number + 1,
+        attempt + 1,
+        why or f"{len(cohort)} of its clients answered in time",
+      )
+    raise InputError(
+      f"found round {number + 1} to fail {self._policy.max_attempts} times,"
+      f" the last time because {why or 'too few clients answered'}, expected"
+      f" {self._policy.min_clients} good updates: allow more --round_attempts,"
+      " fewer --min_clients, or mend the clients; the same command goes on from"
+      " here"
+    )
+
+  def _answering(
+    self, number: int, attempt: int, lost: dict[str, int]
+  ) -> list[int]:
+    """Draws a cohort, and counts those who drop out or come late as lost."""
+    answering = []
+    for client in self._sampler.draw(number, attempt):
+      fault = self._faults.fault(number, client)
+      duration_s = self._policy.duration_s(
+        self._data.steps(client),
+        self._faults.slowdown if fault == "slow" else 1.0,
+      )
+      if fault == "dropout":
+        lost["dropped_clients"] += 1
+      elif duration_s > self._policy.deadline_s:
+        lost["late_clients"] += 1
+      else:
+        answering.append(client)
+    return answering
+
+  def _clients(
+    self, cohort: Sequence[int], participations: np.ndarray
+  ) -> list[OrderedDict[str, Any]]:
+    """What the process needs of each client; counts them as taking part."""
+    clients = []
+    for client in cohort:
+      clients.append(
+        OrderedDict(
+          client=np.array([client], np.int32),
+          batches=self._data.batches(client, int(participations[client])),
         )
+      )
+      participations[client] += 1
+    return clients
+
+  def _rehearse(self, state: Any, row: Row) -> Any:
+    if self._rehearsal is None:
+      return state
+    weights, row["rehearsal_loss"] = self._rehearsal.after_round(
+      state.global_model_weights, row["round"] - 1
+    )
+    return state._replace(global_model_weights=weights)
+
+  def _row(
+    self,
+    number: int,
+    cohort: Sequence[int],
+    metrics: Mapping[str, Any],
+    lost: Mapping[str, int],
+  ) -> Row:
+    rejected = metrics["client_work"]["rejected"]
+    rejected = {
+      name: int(value)
+      for name, value in zip(rejected._fields, rejected, strict=True)
+    }
+    steps = int(metrics["client_work"]["steps"])
+    return {
+      "round": number + 1,
+      "loss": float(metrics["client_work"]["loss"]),
+      "seconds": 0.0,
+      "clients": len(cohort) - sum(rejected.values()),
+      "rejected_clients": sum(rejected.values()),
+      **{f"rejected_{name}": count for name, count in rejected.items()},
+      **lost,
+      "client_steps": steps,
+      "download_bytes": len(cohort) * self._process.download_bytes_per_client,
+      "upload_bytes": len(cohort) * self._process.upload_bytes_per_client,
+      **{
+        name: float(value)
+        for slot in ("aggregator", "finalizer")
+        for name, value in metrics[slot].items()
+      },
+    }
+
+
+@contextlib.contextmanager
+def _interrupt_noted() -> Iterator[list[int]]:
+  """Yields a list that is empty until the first interrupt arrives."""
+  noted: list[int] = []
+
+  def note(number: int, frame: Any) -> None:
+    del frame
+    noted.append(number)
+    signal.signal(signal.SIGINT, before)
+    logging.info("interrupted: ending the round first; once more to stop now")
+
+  before = signal.signal(signal.SIGINT, note)
+  try:
+    yield noted
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
+def _one_line(error: Exception) -> str:
+  details = error.details() if isinstance(error, grpc.Call) else str(error)
+  return " ".join((details or "").split())[:200]
 
 
 def _summary(row: Row) -> str:
   parts = [f"loss {row['loss']:.3f}"]
   parts += [f"{k} {v:.3f}" for k, v in row.items() if k.endswith("_wer")]
+  if "epsilon" in row:
+    parts.append(f"epsilon {row['epsilon']:.2f}")
   return ", ".join(parts)

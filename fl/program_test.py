@@ -1,16 +1,20 @@
 """The round loop: cohorts, client data, and resuming after a kill."""
 
 import os
+import signal
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from absl.testing import parameterized
 
+from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
-from fl.data.cohorts import earlier_rounds, sample_cohort
+from fl.data.cohorts import CohortSampler
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, variable_specs
+from fl.faults.fault_lab import FaultConfig
+from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.importance.churn import Churn
 from fl.importance.probes import Part
@@ -118,23 +122,6 @@ class ClientDataTest(parameterized.TestCase, tf.test.TestCase):
     with self.assertRaisesRegex(InputError, "local_epochs=0"):
       _data(local_epochs=0)
 
-  def test_cohorts_are_drawn_without_replacement_and_repeatably(self):
-    cohorts = [sample_cohort(10, 4, 1, number) for number in range(50)]
-    for cohort in cohorts:
-      self.assertLen(set(cohort), 4)
-    self.assertGreater(len({tuple(cohort) for cohort in cohorts}), 30)
-    self.assertEqual(cohorts[7], sample_cohort(10, 4, 1, 7))
-    self.assertNotEqual(cohorts, [sample_cohort(10, 4, 2, n)
-                                  for n in range(50)])  # fmt: skip
-    counts = earlier_rounds(10, 4, 1, 50)
-    self.assertEqual(sum(counts), 200)
-    self.assertEqual(counts[3], sum(3 in cohort for cohort in cohorts))
-
-  @parameterized.parameters(0, 11)
-  def test_a_cohort_of_the_wrong_size_is_refused(self, cohort):
-    with self.assertRaisesRegex(InputError, "expected 1 to the 10 clients"):
-      sample_cohort(10, cohort, 0, 0)
-
   @parameterized.parameters(
     ("rounds", 0), ("cohort", -1), ("client_learning_rate", float("nan")),
     ("server_learning_rate", 0.0), ("mask_scope", "cohort"),
@@ -153,7 +140,7 @@ class FederatedProgramTest(tf.test.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.enterClassContext(local_runtime())
+    cls.worker = cls.enterClassContext(local_runtime())
     config = FederatedConfig(**_SETTINGS)
     specs = variable_specs(_model())
     optimizers = tff.learning.optimizers
@@ -175,17 +162,23 @@ class FederatedProgramTest(tf.test.TestCase):
       server_learning_rate=lambda number: config.schedule(0.1, number),
     )
 
-  def run_program(self, path, evaluate=None, fingerprint="run", rehearsal=None):
+  def run_program(self, folder, evaluate=None, fingerprint="run", **settings):
+    data = _data()
     program = FederatedProgram(
-      self.process, _data(), self.config, path, fingerprint, rehearsal
+      self.process,
+      data,
+      self.config,
+      CohortSampler((3, 3, 3), 2, self.config.seed, "uniform"),
+      Checkpoints(folder, fingerprint),
+      **settings,
     )
     return program.run(
       np.zeros(81, np.float32), evaluate or (lambda weights: {})
     )
 
   def test_a_killed_run_ends_with_the_same_bytes(self):
-    folder = self.create_tempdir()
-    straight, rows = self.run_program(os.path.join(folder, "straight.npz"))
+    folder = self.create_tempdir().full_path
+    straight, rows = self.run_program(os.path.join(folder, "straight"))
     self.assertLen(rows, 7)
     self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
     self.assertFalse(np.allclose(straight, 0))
@@ -199,7 +192,7 @@ class FederatedProgramTest(tf.test.TestCase):
         raise _KilledError
       return {"held_out_wer": 0.5}
 
-    path = os.path.join(folder, "killed.npz")
+    path = os.path.join(folder, "killed")
     with self.assertRaises(_KilledError):
       self.run_program(path, die_late)
     calls.clear()
@@ -217,11 +210,24 @@ class FederatedProgramTest(tf.test.TestCase):
       [False, True, False, True, False, True, False],
     )
 
+    # Its last file torn, and another run's beside it: it goes on from the one
+    # before, to the same end.
+    self.run_program(path, fingerprint="another run")
+    newest = max(Checkpoints(path, "run")._paths())
+    with open(newest, "r+b") as file:
+      file.truncate(100)
+    with self.assertLogs(level="WARNING") as logs:
+      again, again_rows = self.run_program(path)
+    self.assertIn("damaged", logs.output[0])
+    self.assertEqual(again.tobytes(), straight.tobytes())
+    self.assertLen(again_rows, 7)
+
   def test_a_killed_run_with_rehearsal_ends_with_the_same_bytes(self):
-    folder = self.create_tempdir()
-    path = os.path.join(folder, "straight.npz")
-    straight, rows = self.run_program(path, rehearsal=_rehearsal())
-    without, _ = self.run_program(os.path.join(folder, "without.npz"))
+    folder = self.create_tempdir().full_path
+    straight, rows = self.run_program(
+      os.path.join(folder, "straight"), rehearsal=_rehearsal()
+    )
+    without, _ = self.run_program(os.path.join(folder, "without"))
     self.assertGreater(np.abs(straight - without).max(), 1e-3)
     self.assertIn("rehearsal_loss", rows[0])
 
@@ -232,22 +238,48 @@ class FederatedProgramTest(tf.test.TestCase):
       return {}
 
     died = []
-    path = os.path.join(folder, "killed.npz")
+    path = os.path.join(folder, "killed")
     with self.assertRaises(_KilledError):
       self.run_program(path, die_late, rehearsal=_rehearsal())
     weights, _ = self.run_program(path, rehearsal=_rehearsal())
     self.assertEqual(weights.tobytes(), straight.tobytes())
 
-  def test_a_damaged_or_foreign_checkpoint_starts_over(self):
-    path = os.path.join(self.create_tempdir(), "checkpoint.npz")
-    straight, _ = self.run_program(path)
-    again, rows = self.run_program(path, fingerprint="another run")
+  def test_an_interrupt_ends_the_round_and_keeps_it(self):
+    folder = self.create_tempdir().full_path
+    straight, _ = self.run_program(os.path.join(folder, "straight"))
+    path = os.path.join(folder, "interrupted")
+    reported = []
+
+    def interrupt(weights):
+      # In the middle of round 4.
+      if len(reported) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+      return {}
+
+    with self.assertRaises(KeyboardInterrupt):
+      self.run_program(path, interrupt, report=reported.append)
+    self.assertLen(reported, 4)
+    reported.clear()
+    weights, rows = self.run_program(path, report=reported.append)
+    self.assertEqual([row["round"] for row in reported], [5, 6, 7])
+    self.assertEqual(rows[4:], reported)
+    self.assertEqual(weights.tobytes(), straight.tobytes())
+
+  def test_a_dead_worker_costs_an_attempt(self):
+    folder = self.create_tempdir().full_path
+    straight, _ = self.run_program(os.path.join(folder, "straight"))
+    killed = []
+
+    def kill_worker(row):
+      if row["round"] == 3:
+        killed.append(self.worker.pid)
+        os.kill(self.worker.pid, signal.SIGKILL)
+        self.worker.wait()
+
+    _, rows = self.run_program(os.path.join(folder, "shot"), report=kill_worker)
     self.assertLen(rows, 7)
-    self.assertEqual(again.tobytes(), straight.tobytes())
-    with open(path, "r+b") as file:
-      file.truncate(100)
-    again, _ = self.run_program(path)
-    self.assertEqual(again.tobytes(), straight.tobytes())
+    self.assertNotIn(self.worker.pid, killed)
+    self.assertLessEqual(sum(row["failed_attempts"] for row in rows), 1)
 
   def test_observing_churn_changes_nothing(self):
     folder = self.create_tempdir()
@@ -273,12 +305,42 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertAlmostEqual(rows[4]["churn"]["out"], expected)
 
   def test_rows_count_the_bytes(self):
-    path = os.path.join(self.create_tempdir(), "checkpoint.npz")
-    _, rows = self.run_program(path)
+    _, rows = self.run_program(self.create_tempdir().full_path)
     # Two clients, 81 weights of four bytes, and the small numbers beside them.
     self.assertEqual(rows[0]["download_bytes"], 2 * (4 * 81 + 4))
     self.assertEqual(rows[0]["upload_bytes"], 2 * (4 * 81 + 16))
     self.assertEqual(rows[0]["clients"], 2)
+    self.assertEqual(rows[0]["client_steps"], 4)
+
+  def test_dropouts_and_late_clients_are_left_out_and_counted(self):
+    faults = FaultConfig(dropout=0.3, slow=0.3, seed=1)
+    policy = RoundPolicy(max_attempts=20, deadline_s=1.0, client_step_s=0.1)
+    _, rows = self.run_program(
+      self.create_tempdir().full_path, faults=faults, policy=policy
+    )
+    self.assertLen(rows, 7)
+    lost = {
+      name: sum(row[name] for row in rows)
+      for name in ("dropped_clients", "late_clients", "failed_attempts")
+    }
+    # Two steps of 0.1 s are in time, ten times that is not.
+    self.assertGreater(lost["dropped_clients"], 0)
+    self.assertGreater(lost["late_clients"], 0)
+    # Every client drawn is either in a round or counted as lost.
+    drawn = 2 * (len(rows) + lost["failed_attempts"])
+    self.assertEqual(
+      sum(row["clients"] for row in rows)
+      + lost["dropped_clients"] + lost["late_clients"], drawn
+    )  # fmt: skip
+
+  def test_a_round_that_fails_too_often_ends_the_run_where_it_is(self):
+    folder = self.create_tempdir().full_path
+    with self.assertRaisesRegex(
+      InputError, "round 1 to fail 3 times.*too few clients.*--min_clients"
+    ):
+      self.run_program(folder, faults=FaultConfig(dropout=1.0))
+    _, rows = self.run_program(folder)
+    self.assertLen(rows, 7)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ each weight over the clients that held it, and goes over some of its own public
 speech (--rehearsal_steps), so as not to forget it. Written to --out:
 model.keras, training.json (a row a round, with how far each layer moved),
 unit_order.json, manifest.json. Stopped at any moment, the same command goes on
-from the last checkpoint and ends with the same model.
+from the last checkpoint and ends with the same model. Below --workdir:
+checkpoints, rounds.csv, and events for TensorBoard.
 """
 
 from lingvo_lite.stage import entry_point
@@ -16,6 +17,7 @@ from lingvo_lite.stage import entry_point
 import dataclasses  # noqa: I001
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,21 +28,30 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from absl import flags, logging
 
+from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
+from fl.data.cohorts import SAMPLINGS, CohortSampler
 from fl.dropout.plan import DropoutPlan
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, UnitSelection, unit_selection
 from fl.dropout.sub_model import VariableSpec, flatten, variable_specs
 from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
+from fl.faults.fault_lab import FaultConfig
+from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.importance.churn import Churn, mean_churn
 from fl.importance.probes import parts_of
+from fl.privacy.ledger import PrivacyLedger
+from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
+from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import FederatedProcess, build_federated_process
 from fl.program import FederatedProgram
 from fl.rehearsal import Rehearsal, RehearsalPlan
+from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
+from fl.runtime.remote import parse_address, remote_runtime
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
@@ -131,6 +142,98 @@ _EVALUATE_EVERY = flags.DEFINE_integer(
   5,
   "Rounds between measurements on the clients' held-out utterances.",
 )
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  None,
+  "Folder for what a run keeps between rounds: checkpoints, rounds.csv,"
+  " TensorBoard events. Left out: --out/workdir.",
+)
+_WORKERS = flags.DEFINE_list(
+  "workers",
+  None,
+  "Where workers answer (//fl:worker), as host:port,host:port. Left out: one on"
+  " this machine.",
+)
+_COHORT_SAMPLING = flags.DEFINE_enum(
+  "cohort_sampling",
+  "uniform",
+  SAMPLINGS,
+  "How a round's clients are drawn: distinct, with replacement, in proportion"
+  " to their utterances, or each by a coin of its own (poisson).",
+)
+_PROXIMAL_STRENGTH = flags.DEFINE_float(
+  "proximal_strength",
+  0.0,
+  "mu of FedProx: how strongly clients are held to the weights they received.",
+)
+_VARIATIONAL_NOISE = flags.DEFINE_float(
+  "variational_noise",
+  0.0,
+  "Standard deviation of the noise on clients' weights in each local step.",
+)
+_MAX_UPDATE_NORM = flags.DEFINE_float(
+  "max_update_norm", 1e4, "Updates of a larger norm are turned down."
+)
+_MIN_CLIENTS = flags.DEFINE_integer(
+  "min_clients", 1, "Good updates that a round needs to count."
+)
+_ROUND_ATTEMPTS = flags.DEFINE_integer(
+  "round_attempts", 3, "How often a round is tried, with other clients."
+)
+_DEADLINE_S = flags.DEFINE_float(
+  "deadline_s",
+  None,
+  "Simulated seconds after which a round closes without those who are late."
+  " Left out: it waits.",
+)
+_CLIENT_STEP_S = flags.DEFINE_float(
+  "client_step_s", 0.1, "Simulated seconds of a local step on a client."
+)
+_AGGREGATION = flags.DEFINE_enum(
+  "aggregation",
+  "mean",
+  AGGREGATIONS,
+  "How the server makes one update of many; all but the mean stand a few wild"
+  " clients.",
+)
+_TRIM_FRACTION = flags.DEFINE_float(
+  "trim_fraction", 0.1, "What the trimmed mean leaves out at either end."
+)
+_SECURE_AGGREGATION = flags.DEFINE_bool(
+  "secure_aggregation", False, "Add updates up so that none is seen alone."
+)
+_COMPRESS_UPDATES = flags.DEFINE_bool(
+  "compress_updates", False, "Send updates as 8-bit integers."
+)
+_PRIVACY = flags.DEFINE_enum(
+  "privacy",
+  "none",
+  MECHANISMS,
+  "Noise for user-level differential privacy of the model.",
+)
+_NOISE_MULTIPLIER = flags.DEFINE_float(
+  "noise_multiplier", 1.0, "Noise on a round's sum, in clipping norms."
+)
+_PRIVACY_CLIP_NORM = flags.DEFINE_float(
+  "privacy_clip_norm",
+  0.1,
+  "Norm that updates are clipped to; in the first round, where it adapts.",
+)
+_PRIVACY_DELTA = flags.DEFINE_float(
+  "privacy_delta", 1e-5, "Delta of (epsilon, delta)."
+)
+_FAULTS = {
+  field.name: flags.DEFINE_float(
+    f"fault_{field.name}",
+    field.default,
+    "To see that training goes on: how many times as long slow clients take."
+    if field.name == "slowdown"
+    else "To see that training goes on: the fraction of clients with the fault"
+    f" '{field.name}' in each round.",
+  )
+  for field in dataclasses.fields(FaultConfig)
+  if field.name != "seed"
+}
 _SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
   "max_bad_fraction",
@@ -160,11 +263,41 @@ def main(argv: Sequence[str]) -> None:
     refresh_every=_REFRESH_EVERY.value,
     refresh_hysteresis=_REFRESH_HYSTERESIS.value,
     evaluate_every=_EVALUATE_EVERY.value,
+    proximal_strength=_PROXIMAL_STRENGTH.value,
+    variational_noise=_VARIATIONAL_NOISE.value,
+    max_update_norm=_MAX_UPDATE_NORM.value,
   )
+  policy = RoundPolicy(
+    min_clients=_MIN_CLIENTS.value,
+    max_attempts=_ROUND_ATTEMPTS.value,
+    deadline_s=_DEADLINE_S.value or math.inf,
+    client_step_s=_CLIENT_STEP_S.value,
+  )
+  faults = FaultConfig(
+    **{name: flag.value for name, flag in _FAULTS.items()}, seed=config.seed
+  )
+  aggregation = AggregationConfig(
+    rule=_AGGREGATION.value,
+    trim_fraction=_TRIM_FRACTION.value,
+    privacy=PrivacyConfig(
+      mechanism=_PRIVACY.value,
+      noise_multiplier=_NOISE_MULTIPLIER.value,
+      clip_norm=_PRIVACY_CLIP_NORM.value,
+      delta=_PRIVACY_DELTA.value,
+    ),
+    secure=_SECURE_AGGREGATION.value,
+    compressed=_COMPRESS_UPDATES.value,
+  )
+  workers = [parse_address(worker) for worker in _WORKERS.value or []]
   out = (
     entry_point.user_path(_OUT.value)
     if _OUT.value
     else entry_point.default_folder("federated")
+  )
+  workdir = (
+    entry_point.user_path(_WORKDIR.value)
+    if _WORKDIR.value
+    else os.path.join(out, "workdir")
   )
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
   plan_path = entry_point.user_path(_PLAN.value)
@@ -205,15 +338,32 @@ def main(argv: Sequence[str]) -> None:
     config.seed,
   )
 
-  checkpoint_path = os.path.join(out, "checkpoint.npz")
-  fingerprint = _fingerprint(config, model_path, plan_path, train + public)
+  sampler = CohortSampler(
+    data.utterances, config.cohort, config.seed, _COHORT_SAMPLING.value
+  )
+  settings = [
+    dataclasses.asdict(config),
+    dataclasses.asdict(policy),
+    dataclasses.asdict(faults),
+    dataclasses.asdict(aggregation),
+  ]
+  checkpoints = Checkpoints(
+    os.path.join(workdir, "checkpoints"),
+    _fingerprint(
+      [*settings, sampler.sampling], model_path, plan_path, train + public
+    ),
+  )
+  ledger = PrivacyLedger(
+    aggregation.privacy,
+    sampler.probability if sampler.sampling == "poisson" else None,
+  )
 
   def observe(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
     return {"churn": churn.relative(old, new)}
 
   plans = [plan]
   ends = phase_ends(config.rounds, config.refresh_every)
-  with local_runtime():
+  with remote_runtime(workers) if workers else local_runtime():
     for end in ends:
       plan = plans[-1]
       sub_model = plan.sub_model(specs, groups)
@@ -226,6 +376,8 @@ def main(argv: Sequence[str]) -> None:
         unit_selection(config.mask_scope, sub_model, config.seed, order),
         specs,
         data,
+        aggregation,
+        faults,
       )
       model = build_ctc_model(model_config)
       held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
@@ -246,9 +398,13 @@ def main(argv: Sequence[str]) -> None:
         process,
         data,
         dataclasses.replace(config, rounds=end),
-        checkpoint_path,
-        fingerprint,
+        sampler,
+        checkpoints,
+        policy,
+        faults,
         rehearsal=_rehearsal(config, model_config, public_set, augment),
+        ledger=ledger if aggregation.privacy.is_private else None,
+        report=RoundLog(workdir).write,
       )
       weights, rows = program.run(
         initial_weights, held_out_speech.measure, observe
@@ -269,7 +425,16 @@ def main(argv: Sequence[str]) -> None:
   save_model(model, model_config, trained_path)
   write_json(
     curve_path,
-    {"schema_version": 1, "before": before, "after": after, "rows": rows},
+    {
+      "schema_version": 1,
+      "before": before,
+      "after": after,
+      "speakers": {
+        **held_out_speech.measure_speakers(weights),
+        **unheard_speech.measure_speakers(weights),
+      },
+      "rows": rows,
+    },
   )
   order_path = os.path.join(out, "unit_order.json")
   write_unit_order(order_path, order)
@@ -278,6 +443,10 @@ def main(argv: Sequence[str]) -> None:
     stage="federated",
     config={
       **dataclasses.asdict(config),
+      "round_policy": _finite(dataclasses.asdict(policy)),
+      "faults": dataclasses.asdict(faults),
+      "aggregation": dataclasses.asdict(aggregation),
+      "cohort_sampling": sampler.sampling,
       "model": model_config.to_dict(),
       "keep_rates": [of_phase.keep_rates for of_phase in plans],
       "spec_augment": dataclasses.asdict(augment),
@@ -310,7 +479,7 @@ def main(argv: Sequence[str]) -> None:
       + public_set.skipped
     ),
   )
-  os.unlink(checkpoint_path)
+  checkpoints.remove()
   logging.info(
     "%d rounds in %.0f s; written to %s",
     config.rounds,
@@ -326,9 +495,21 @@ def _build_process(
   selection: UnitSelection,
   specs: Sequence[VariableSpec],
   data: ClientData,
+  aggregation: AggregationConfig,
+  faults: FaultConfig,
 ) -> FederatedProcess:
   client_config = model_config.with_widths(plan.kept)
-  training = _local_training(config, lambda: build_ctc_model(client_config))
+  training = dataclasses.replace(
+    _local_training(config, lambda: build_ctc_model(client_config)),
+    proximal_strength=config.proximal_strength,
+    variational_noise=(
+      (lambda r: tf.constant(config.variational_noise))
+      if config.variational_noise
+      else None
+    ),
+    max_update_norm=config.max_update_norm,
+    sabotage=faults.sabotage if faults.sabotages else None,
+  )
   process = build_federated_process(
     specs,
     selection,
@@ -342,6 +523,8 @@ def _build_process(
       config.server_learning_rate, beta_2=0.9, epsilon=1e-2
     ),
     lambda r: config.schedule(config.server_learning_rate, r),
+    aggregation,
+    config.cohort,
   )
   return process
 
@@ -399,19 +582,24 @@ def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
 
 
 def _fingerprint(
-  config: FederatedConfig,
+  settings: Any,
   model_path: str,
   plan_path: str,
   train: Sequence[Utterance],
 ) -> str:
   """Tells this run's checkpoints from those of any other."""
   what = [
-    dataclasses.asdict(config),
+    settings,
     sha256(model_path),
     sha256(plan_path),
     [(u.id, u.transcript, os.path.getsize(u.audio_path)) for u in train],
   ]
   return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+  """JSON has no infinity: None stands for no bound."""
+  return {k: v if math.isfinite(v) else None for k, v in values.items()}
 
 
 def _rates(rates: Mapping[str, float]) -> str:

@@ -92,6 +92,11 @@ class ClientData:
       lengths=tf.TensorSpec([None], tf.int32),
     )
 
+  @property
+  def utterances(self) -> tuple[int, ...]:
+    """How many utterances each client has."""
+    return tuple(self._counts)
+
   def steps(self, client: int) -> int:
     """Returns how many local steps a client makes in a round."""
     epoch = -(-self._counts[client] // self._batch_size)

@@ -1,45 +1,78 @@
 """Which clients take part in a round."""
 
+import dataclasses
+
 import numpy as np
 
 from lingvo_lite.stage.errors import InputError
 
+SAMPLINGS = ("uniform", "with_replacement", "by_utterances", "poisson")
 
-def sample_cohort(
-  num_clients: int, cohort: int, seed: int, round_number: int
-) -> list[int]:
-  """Draws a round's clients without replacement.
 
-  Each round's draw depends on the seed and the round alone, so that a resumed
-  run goes on as if it had never stopped.
+@dataclasses.dataclass(frozen=True)
+class CohortSampler:
+  """Draws each round's clients from the seed, the round and the attempt alone.
 
-  Args:
-    num_clients: how many there are.
-    cohort: how many take part.
+  So a resumed run goes on as if it had never stopped, and an attempt that
+  failed is followed by one with other clients.
+
+  Attributes:
+    utterances: how many each client has, in the order of their numbers.
+    cohort: how many take part; with `poisson`, how many on average.
     seed: of the run.
-    round_number: from 0.
-
-  Returns:
-    `cohort` distinct client numbers, ascending.
+    sampling: `uniform`: distinct clients, all equally likely;
+      `with_replacement`: the same, but one may be drawn twice;
+      `by_utterances`: distinct, in proportion to their utterances; `poisson`:
+      each client takes part or not by a coin of its own, as the accounting of
+      differential privacy with amplification by sampling supposes.
 
   Raises:
-    InputError: the cohort is empty or larger than the population.
+    InputError: the cohort is empty or larger than the population, or the
+      sampling has no such name.
   """
-  if not 1 <= cohort <= num_clients:
-    raise InputError(
-      f"found a cohort of {cohort}, expected 1 to the {num_clients} clients"
-      " there are: change --cohort"
-    )
-  draw = np.random.default_rng([seed, round_number])
-  return sorted(draw.choice(num_clients, cohort, replace=False).tolist())
 
+  utterances: tuple[int, ...]
+  cohort: int
+  seed: int
+  sampling: str
 
-def earlier_rounds(
-  num_clients: int, cohort: int, seed: int, round_number: int
-) -> list[int]:
-  """Returns how often each client took part before a round."""
-  counts = [0] * num_clients
-  for earlier in range(round_number):
-    for client in sample_cohort(num_clients, cohort, seed, earlier):
-      counts[client] += 1
-  return counts
+  def __post_init__(self):
+    if self.sampling not in SAMPLINGS:
+      raise InputError(
+        f"found --cohort_sampling={self.sampling}, expected one of"
+        f" {', '.join(SAMPLINGS)}"
+      )
+    if not 1 <= self.cohort <= len(self.utterances):
+      raise InputError(
+        f"found a cohort of {self.cohort}, expected 1 to the"
+        f" {len(self.utterances)} clients there are: change --cohort"
+      )
+
+  @property
+  def probability(self) -> float:
+    """The chance of one client to be in a round's cohort, were all alike."""
+    return self.cohort / len(self.utterances)
+
+  def draw(self, round_number: int, attempt: int = 0) -> list[int]:
+    """Draws a cohort.
+
+    Args:
+      round_number: from 0.
+      attempt: at this round, from 0.
+
+    Returns:
+      Client numbers, ascending; distinct but for `with_replacement`.
+    """
+    entropy = [self.seed, round_number] + ([attempt] if attempt else [])
+    draw = np.random.default_rng(entropy)
+    clients = len(self.utterances)
+    if self.sampling == "poisson":
+      drawn = np.flatnonzero(draw.random(clients) < self.probability)
+    elif self.sampling == "by_utterances":
+      weights = np.array(self.utterances) / sum(self.utterances)
+      drawn = draw.choice(clients, self.cohort, replace=False, p=weights)
+    else:
+      drawn = draw.choice(
+        clients, self.cohort, replace=self.sampling == "with_replacement"
+      )
+    return sorted(drawn.tolist())

@@ -83,8 +83,9 @@ def _measured_bytes(config, batch):
 class ClientMemoryTest(parameterized.TestCase, tf.test.TestCase):
   def test_grows_with_the_batch_and_shrinks_with_the_widths(self):
     whole = peak_memory_bytes(_CONFIG, _BATCH)
-    twice = peak_memory_bytes(_CONFIG, dataclasses.replace(_BATCH,
-                                                           utterances=8))  # fmt: skip
+    twice = peak_memory_bytes(
+      _CONFIG, dataclasses.replace(_BATCH, utterances=8)
+    )
     params = build_ctc_model(_CONFIG).count_params()
     # Twice the activations, the same parameters.
     self.assertEqual(twice - whole, whole - 7 * 4 * params)

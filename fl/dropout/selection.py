@@ -11,6 +11,7 @@ from lingvo_lite.stage.errors import InputError
 
 MASK_SCOPES = ("client", "round", "run")
 
+
 class UnitSelection(abc.ABC):
   """Says which units a client gets, the same on both sides: none are sent.
 
@@ -19,6 +20,11 @@ class UnitSelection(abc.ABC):
   """
 
   sub_model: SubModel
+
+  @property
+  @abc.abstractmethod
+  def is_shared(self) -> bool:
+    """Whether all clients of a round get the same units."""
 
   @abc.abstractmethod
   def units(
@@ -57,6 +63,10 @@ class RandomUnits(UnitSelection):
         f"found mask_scope {self.mask_scope!r}, expected client or round"
       )
 
+  @property
+  def is_shared(self) -> bool:
+    return self.mask_scope == "round"
+
   def units(
     self, round_number: tf.Tensor, client: tf.Tensor
   ) -> dict[str, tf.Tensor]:
@@ -90,6 +100,10 @@ class LeadingUnits(UnitSelection):
 
   def __post_init__(self):
     leading_units(self.sub_model, self.order)
+
+  @property
+  def is_shared(self) -> bool:
+    return True
 
   def units(
     self, round_number: tf.Tensor, client: tf.Tensor

@@ -1,7 +1,9 @@
 """What a client does with its sub-model: local training on its own data."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,12 +11,14 @@ import tensorflow_federated as tff
 
 from fl.dropout.selection import fold_in
 from fl.dropout.sub_model import flatten, unflatten
-from fl.processes.messages import ClientMessage, ServerMessage
+from fl.processes.admission import admit
+from fl.processes.messages import ClientMessage, Rejections, ServerMessage
 from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
 
 BuildModel = Callable[[], tf.keras.Model]
 Objective = Callable[[tf.keras.Model, dict[str, tf.Tensor]], tf.Tensor]
 Schedule = Callable[[tf.Tensor], tf.Tensor]
+Sabotage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,17 @@ class LocalTraining:
     optimizer: starts anew at each client.
     learning_rate: from the round number, int32[], to that of the optimizer.
     clip_norm: largest global norm of a step's gradient; None: any.
-    seed: of the dropout noise.
+    seed: of the dropout noise and of the variational noise.
+    proximal_strength: mu of FedProx: the gradient of mu/2 |w - w0|^2, with w0
+      the weights received, is added to each step's (Li et al. 2020, "Federated
+      Optimization in Heterogeneous Networks", equation 2); 0 is plain FedAvg.
+    variational_noise: from the round number, int32[], to the standard deviation
+      of the Gaussian noise on the weights in each step's forward pass, drawn
+      anew for each client and step (Guliani et al. 2021, "Training Speech
+      Recognition Models with Federated Learning"); None: none.
+    max_update_norm: updates of a larger L2 norm are turned down.
+    sabotage: from (update, round number, client) to the update that is sent, to
+      see how training takes it; None: clients behave.
   """
 
   build_model: BuildModel
@@ -37,6 +51,10 @@ class LocalTraining:
   learning_rate: Schedule
   clip_norm: float | None
   seed: int
+  proximal_strength: float = 0.0
+  variational_noise: Schedule | None = None
+  max_update_norm: float = math.inf
+  sabotage: Sabotage | None = None
 
 
 def build_client_work(
@@ -49,7 +67,7 @@ def build_client_work(
   `initialize`: ( -> <>@SERVER)
   `next`: (<<>@SERVER, ServerMessage@CLIENTS, {int32[1]}@CLIENTS,
   {Batch*}@CLIENTS> -> <state=<>@SERVER, result=ClientMessage@CLIENTS,
-  measurements=<loss=float32, rejected_clients=int32>@SERVER>)
+  measurements=<loss=float32, steps=int32, rejected=Rejections>@SERVER>)
 
   The model is built inside the computation, and trained by one graph: that way
   `training=True` is real.
@@ -80,10 +98,6 @@ def build_client_work(
       )
     return _train(training, model, step_seed, message, key[0], batches)
 
-  @tff.tensorflow.computation(work.type_signature.result)
-  def is_rejected(message):
-    return tf.cast(tf.equal(message.weight, 0.0), tf.int32)
-
   @tff.federated_computation
   def initialize():
     return tff.federated_value((), tff.SERVER)
@@ -98,15 +112,24 @@ def build_client_work(
     sent = tff.federated_map(work, (message, keys, batches))
     measurements = tff.federated_zip(
       {
-        "loss": tff.federated_mean(sent.loss, sent.weight),
-        "rejected_clients": tff.federated_sum(
-          tff.federated_map(is_rejected, sent)
-        ),
+        "loss": tff.federated_mean(sent.message.loss, sent.message.weight),
+        "steps": tff.federated_sum(sent.steps),
+        "rejected": tff.federated_sum(sent.rejections),
       }
     )
-    return tff.templates.MeasuredProcessOutput(state, sent, measurements)
+    return tff.templates.MeasuredProcessOutput(
+      state, sent.message, measurements
+    )
 
   return tff.templates.MeasuredProcess(initialize, next_fn)
+
+
+class _Work(NamedTuple):
+  """What comes of a client's work: its message, and what is counted."""
+
+  message: ClientMessage
+  rejections: Rejections
+  steps: tf.Tensor
 
 
 def _train(
@@ -116,10 +139,14 @@ def _train(
   message: ServerMessage,
   client: tf.Tensor,
   batches: tf.data.Dataset,
-) -> ClientMessage:
+) -> _Work:
   """Lays the graph of a client's whole training."""
   variables = tuple(model.trainable_variables)
-  optimizer = training.optimizer
+  # AutoGraph would rewrite all of the model, for nothing: seconds.
+  objective, next_values = (
+    tf.autograph.experimental.do_not_convert(function)
+    for function in (training.objective, training.optimizer.next)
+  )
 
   # A tf.function, so that AutoGraph makes loops of the `for`s.
   @tf.function
@@ -131,7 +158,7 @@ def _train(
     for variable, value in zip(variables, initial, strict=True):
       variable.assign(value)
     seed = fold_in(training.seed, round_number, client)
-    state = optimizer.initialize(
+    state = training.optimizer.initialize(
       tuple(tf.TensorSpec(v.shape, v.dtype) for v in variables)
     )
     state[tff.learning.optimizers.LEARNING_RATE_KEY] = training.learning_rate(
@@ -141,19 +168,26 @@ def _train(
     # An iterator, not the data set: AutoGraph turns a loop over the latter into
     # a dataset reduction, where each step takes five times as long.
     for batch in iter(batches):
-      step_seed.variable.assign(
-        tf.random.experimental.stateless_fold_in(seed, step)
-      )
+      this_step = tf.random.experimental.stateless_fold_in(seed, step)
+      step_seed.variable.assign(this_step)
+      values = tuple(variable.read_value() for variable in variables)
+      if training.variational_noise is not None:
+        _add_noise(
+          variables, training.variational_noise(round_number), this_step
+        )
       with tf.GradientTape() as tape:
-        loss = training.objective(model, batch)
+        loss = objective(model, batch)
       gradients = tape.gradient(loss, variables)
+      if training.proximal_strength:
+        gradients = [
+          gradient + training.proximal_strength * (value - start)
+          for gradient, value, start in zip(
+            gradients, values, initial, strict=True
+          )
+        ]
       if training.clip_norm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, training.clip_norm)
-      state, values = optimizer.next(
-        state,
-        tuple(variable.read_value() for variable in variables),
-        tuple(gradients),
-      )
+      state, values = next_values(state, values, tuple(gradients))
       for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
       step += 1
@@ -165,13 +199,37 @@ def _train(
         for before, variable in zip(initial, variables, strict=True)
       ]
     )
-    finite = tf.reduce_all(tf.math.is_finite(update))
-    return ClientMessage(
-      update=tf.where(finite, update, tf.zeros_like(update)),
-      weight=tf.where(finite, tf.cast(examples, tf.float32), 0.0),
-      loss=tf.where(finite, loss_sum / tf.cast(step, tf.float32), 0.0),
-      round_number=round_number,
-      client=client,
+    if training.sabotage is not None:
+      update = training.sabotage(update, round_number, client)
+    params = sum(variable.shape.num_elements() for variable in variables)
+    update, accepted, rejections = admit(
+      update, params, training.max_update_norm
+    )
+    mean_loss = loss_sum / tf.cast(step, tf.float32)
+    return _Work(
+      ClientMessage(
+        update=update,
+        weight=tf.where(accepted, tf.cast(examples, tf.float32), 0.0),
+        loss=tf.where(accepted, mean_loss, 0.0),
+        round_number=round_number,
+        client=client,
+      ),
+      rejections,
+      step,
     )
 
   return train(message.weights, message.round_number, client, batches)
+
+
+def _add_noise(
+  variables: Sequence[tf.Variable], deviation: tf.Tensor, seed: tf.Tensor
+) -> None:
+  """Adds Gaussian noise to all variables."""
+  for number, variable in enumerate(variables):
+    # Past the numbers that the dropout layers draw from.
+    variable_seed = tf.random.experimental.stateless_fold_in(
+      seed, 1_000_000 + number
+    )
+    variable.assign_add(
+      deviation * tf.random.stateless_normal(variable.shape, variable_seed)
+    )

@@ -9,7 +9,11 @@ import tensorflow_federated as tff
 
 from fl.dropout.selection import UnitSelection
 from fl.dropout.sub_model import VariableSpec, flatten, unflatten
-from fl.processes.aggregator import build_aggregator
+from fl.processes.aggregation import (
+  AggregationConfig,
+  build_chosen_aggregator,
+  upload_values_bytes,
+)
 from fl.processes.client_work import LocalTraining, Schedule, build_client_work
 from fl.processes.distributor import build_distributor
 from fl.processes.finalizer import build_finalizer
@@ -36,6 +40,8 @@ def build_federated_process(
   num_clients: int,
   server_optimizer: tff.learning.optimizers.Optimizer,
   server_learning_rate: Schedule,
+  aggregation: AggregationConfig = AggregationConfig(),
+  cohort: int = 1,
 ) -> FederatedProcess:
   """Builds Federated Dropout; with nothing dropped it is federated averaging.
 
@@ -55,13 +61,18 @@ def build_federated_process(
     num_clients: how many clients there are, sampled or not.
     server_optimizer: applies the mean update.
     server_learning_rate: from the round number to that of the optimizer.
+    aggregation: how one update is made of many.
+    cohort: clients a round, which differential privacy divides by.
+
+  Raises:
+    InputError: the aggregation does not go with the selection.
   """
   params = selection.sub_model.server_params
   distributor = build_distributor(selection, num_clients)
   client_work = build_client_work(
     training, selection.sub_model.client_shapes, batch_spec
   )
-  aggregator = build_aggregator(selection)
+  aggregator = build_chosen_aggregator(selection, aggregation, cohort)
   finalizer = build_finalizer(server_optimizer, server_learning_rate, params)
   weights_type = tff.TensorType(np.float32, [params])
 
@@ -139,7 +150,11 @@ def build_federated_process(
   process.download_bytes_per_client = type_bytes(
     distributor.next.type_signature.result.result
   )
-  process.upload_bytes_per_client = type_bytes(
-    client_work.next.type_signature.result.result
+  message_type = client_work.next.type_signature.result.result.member
+  client_params = selection.sub_model.client_params
+  process.upload_bytes_per_client = (
+    type_bytes(message_type)
+    - type_bytes(message_type.update)
+    + upload_values_bytes(aggregation, client_params)
   )
   return process

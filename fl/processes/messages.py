@@ -26,8 +26,8 @@ class ClientMessage(NamedTuple):
   Attributes:
     update: float32[p], weights before minus weights after local training, the
       client's slices alone.
-    weight: float32[], how many examples it trained on; 0 if its update was not
-      finite, and is then all zeros.
+    weight: float32[], how many examples it trained on; 0 if its update was
+      turned down, and is then all zeros.
     loss: float32[], mean over its local steps.
     round_number: int32[], as received.
     client: int32[], its number among all clients.
@@ -38,6 +38,20 @@ class ClientMessage(NamedTuple):
   loss: tf.Tensor
   round_number: tf.Tensor
   client: tf.Tensor
+
+
+class Rejections(NamedTuple):
+  """What the server turned down, and why; one of them is 1 at most.
+
+  Attributes:
+    misshapen: int32[], an update of another size.
+    not_finite: int32[], one with a NaN or an infinite value.
+    oversized: int32[], one whose norm was above the largest allowed.
+  """
+
+  misshapen: tf.Tensor
+  not_finite: tf.Tensor
+  oversized: tf.Tensor
 
 
 def type_bytes(type_spec: tff.Type) -> int:

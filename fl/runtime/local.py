@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow_federated as tff
 
+from fl.runtime.executors import WorkerExecutors
 from fl.runtime.worker import Worker
 
 
@@ -31,19 +32,22 @@ def local_runtime() -> Iterator[Worker]:
 
 
 def _context(worker: Worker) -> tff.framework.SyncExecutionContext:
-  stub = tff.framework.RemoteExecutorGrpcStub(worker.channel)
-
-  def executor(
-    cardinalities: tff.framework.CardinalitiesType,
-  ) -> tff.framework.RemoteExecutor:
-    cardinalities.setdefault(tff.CLIENTS, 0)
-    remote = tff.framework.RemoteExecutor(stub)
-    remote.set_cardinalities(cardinalities)
-    return remote
-
   return tff.framework.SyncExecutionContext(
-    executor_fn=tff.framework.ResourceManagingExecutorFactory(executor),
-    compiler_fn=tff.backends.native.desugar_and_transform_to_native,
+    executor_fn=WorkerExecutors(worker),
+    compiler_fn=compile_for_workers,
     transform_args=tff.tensorflow.transform_args,
     transform_result=tff.tensorflow.transform_result,
+  )
+
+
+def compile_for_workers(
+  computation: tff.framework.ConcreteComputation,
+) -> tff.framework.ConcreteComputation:
+  """Compiles for TFF's workers, which simulate clients.
+
+  They know no cryptography: a secure sum is computed as what it is, a sum of
+  bounded integers modulo a power of two, by a server that we simulate too.
+  """
+  return tff.backends.native.desugar_and_transform_to_native(
+    tff.backends.test.replace_secure_intrinsics_with_bodies(computation)
   )

@@ -1,7 +1,8 @@
-"""No worker process outlives the program, however it ends."""
+"""Workers end with the program, however it ends, and let nobody else in."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ import psutil
 from absl.testing import absltest
 
 from fl.runtime import local
+from fl.runtime.worker import LOOPBACK, Worker
+from lingvo_lite.stage.errors import InputError
 
 # Starts a runtime, says which process the worker is, and ends as told.
 _PROGRAM = f"""
@@ -30,6 +33,7 @@ with local_runtime() as worker:
   if how == "exit":
     os._exit(3)
   if how == "wait":
+    print(worker.port, flush=True)
     time.sleep(120)
 """
 
@@ -89,6 +93,47 @@ class WorkerTest(absltest.TestCase):
         program.send_signal(number)
         program.wait(60)
         self.assert_gone(worker)
+
+  def test_answers_on_loopback_alone(self):
+    program, worker = self.start("wait")
+    port = int(program.stdout.readline())
+    with open(f"/proc/{program.pid}/net/tcp", encoding="ascii") as ours:
+      listening = {line.split()[1] for line in ours if line.split()[3] == "0A"}
+    # Addresses are in network byte order: 127.0.0.1 is 0100007F.
+    self.assertIn(f"0100007F:{port:04X}", listening)
+    self.assertNotIn(f"00000000:{port:04X}", listening)
+    with open(f"/proc/{program.pid}/net/tcp6", encoding="ascii") as ours:
+      self.assertNotIn(f":{port:04X} ", ours.read())
+    # The worker itself is in a network of its own.
+    self.assertNotEqual(
+      os.readlink(f"/proc/{worker}/ns/net"), os.readlink("/proc/self/ns/net")
+    )
+    program.kill()
+    program.wait(60)
+
+  def test_ports_and_addresses_that_cannot_be_had_are_named(self):
+    with socket.socket() as taken:
+      taken.bind((LOOPBACK, 0))
+      taken.listen()
+      port = taken.getsockname()[1]
+      with self.assertRaisesRegex(InputError, f"port {port}: .*in use"):
+        Worker(1, 1, port=port)
+    # A documentation address, nobody's.
+    with self.assertRaisesRegex(InputError, "192.0.2.1.*free port"):
+      Worker(1, 1, address="192.0.2.1")
+
+  def test_starts_another_when_it_died(self):
+    worker = Worker(1, 1)
+    self.addCleanup(worker.close)
+    first = worker.pid
+    self.assertFalse(worker.restart_if_dead())
+    os.kill(first, signal.SIGKILL)
+    worker.wait()
+    self.assertTrue(worker.restart_if_dead())
+    self.assertNotEqual(worker.pid, first)
+    self.assertTrue(psutil.pid_exists(worker.pid))
+    worker.close()
+    self.assert_gone(worker.pid)
 
   def test_inherits_no_pipe_of_the_program(self):
     program, worker = self.start("wait")

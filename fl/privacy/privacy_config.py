@@ -1,0 +1,58 @@
+"""How much a client's speech may show in the model."""
+
+import dataclasses
+
+from lingvo_lite.stage.errors import InputError
+
+MECHANISMS = ("none", "gaussian", "adaptive_gaussian", "tree")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+  """User-level differential privacy of the trained weights.
+
+  Each client's update is clipped to a norm C, the sum of a round gets Gaussian
+  noise of standard deviation z C, and is divided by the cohort's size.
+
+  Attributes:
+    mechanism: `none`; `gaussian`: C is fixed, noise is fresh each round
+      (McMahan et al. 2018, "Learning Differentially Private Recurrent Language
+      Models"); `adaptive_gaussian`: C follows the median of the norms (Andrew
+      et al. 2021, "Differentially Private Learning with Adaptive Clipping");
+      `tree`: C is fixed, noise is that of a binary tree over the rounds
+      (Kairouz et al. 2021, "Practical and Private (Deep) Learning without
+      Sampling or Shuffling").
+    noise_multiplier: z.
+    clip_norm: C; where it adapts, that of the first round.
+    delta: of (epsilon, delta); well below one in the number of clients.
+  """
+
+  mechanism: str = "none"
+  noise_multiplier: float = 1.0
+  clip_norm: float = 0.1
+  delta: float = 1e-5
+
+  def __post_init__(self):
+    if self.mechanism not in MECHANISMS:
+      raise InputError(
+        f"found --privacy={self.mechanism}, expected one of"
+        f" {', '.join(MECHANISMS)}"
+      )
+    for name, flag in (
+      ("noise_multiplier", "noise_multiplier"),
+      ("clip_norm", "privacy_clip_norm"),
+    ):
+      if not getattr(self, name) > 0:
+        raise InputError(
+          f"found --{flag}={getattr(self, name)}, expected more than 0: for no"
+          " noise at all use --privacy=none"
+        )
+    if not 0 < self.delta < 1:
+      raise InputError(
+        f"found --privacy_delta={self.delta}, expected it in (0, 1)"
+      )
+
+  @property
+  def is_private(self) -> bool:
+    """Whether there is any noise."""
+    return self.mechanism != "none"

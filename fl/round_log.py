@@ -1,0 +1,37 @@
+"""What is written for people to watch while a run goes on."""
+
+import asyncio
+import os
+from typing import Any
+
+import tensorflow_federated as tff
+
+
+class RoundLog:
+  """`rounds.csv` and TensorBoard events below a run's work folder.
+
+  A row of a round that was written before is written over, so that a resumed
+  run leaves one row for each round.
+
+  Args:
+    folder: the work folder.
+  """
+
+  def __init__(self, folder: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    self._csv = tff.program.CSVFileReleaseManager(
+      os.path.join(folder, "rounds.csv"), key_fieldname="round"
+    )
+    self._events = tff.program.TensorBoardReleaseManager(
+      os.path.join(folder, "tensorboard")
+    )
+
+  def write(self, row: dict[str, Any]) -> None:
+    """Writes a round's row, whose `round` counts from 1."""
+    values = {name: value for name, value in row.items() if name != "round"}
+
+    async def release() -> None:
+      await self._csv.release(values, row["round"])
+      await self._events.release(values, row["round"])
+
+    asyncio.run(release())
