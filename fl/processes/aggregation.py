@@ -104,7 +104,7 @@ class AggregationConfig:
       raise InputError(
         "found --mask_scope=client with --privacy, --secure_aggregation,"
         " --compress_updates or --aggregation=clipped_mean, expected"
-        " --mask_scope=round or run: each client would send other coordinates, and who"
+        " --mask_scope=round: each client would send other coordinates, and who"
         " held which would show; with one draw for all, sums, norms and noise"
         " are those of the sub-model"
       )
