@@ -72,6 +72,7 @@ def _process(
   batch=_BATCH,
   client_rate=0.1,
   server_rate=1.0,
+  **training,
 ):
   specs = variable_specs(model)
   sub_model = SubModel(specs, groups, kept)
@@ -86,6 +87,7 @@ def _process(
       lambda round_number: tf.constant(client_rate),
       clip_norm=None,
       seed=3,
+      **training,
     ),
     batch,
     num_clients=8,
@@ -259,6 +261,43 @@ class ComposeTest(tf.test.TestCase):
     self.assertAllClose(
       both.metrics["client_work"]["loss"], alone.metrics["client_work"]["loss"]
     )
+
+  def one_linear_client(self, client=0, steps=1, **training):
+    """Weights (1, 2) after steps on x = (1, 0), y = 3 at a rate of 1/4."""
+    batch = OrderedDict(
+      x=tf.TensorSpec([None, 2], tf.float32),
+      y=tf.TensorSpec([None, 1], tf.float32),
+    )
+    process, _ = _process(
+      _linear(), _linear, {}, (), batch=batch, client_rate=0.25, **training
+    )
+    data = tf.data.Dataset.from_tensors(
+      OrderedDict(
+        x=np.array([[1, 0]], np.float32), y=np.array([[3]], np.float32)
+      )
+    ).repeat(steps)
+    state = process.next(self.start(process, [1, 2]), _clients({client: data}))
+    return state.state.global_model_weights
+
+  def test_fedprox_holds_a_client_back(self):
+    # Gradients 2 (1 - 3) = -4 and 2 (2 - 3) = -2, and the second step's weight
+    # is 1 away from where it began: mu = 2 adds 2.
+    self.assertAllEqual(self.one_linear_client(steps=2), [2.5, 2])
+    self.assertAllEqual(
+      self.one_linear_client(steps=2, proximal_strength=2.0), [2, 2]
+    )
+
+  def test_variational_noise_moves_gradients_and_does_not_stay(self):
+    noisy = [
+      self.one_linear_client(client, variational_noise=lambda r: 0.3)
+      for client in (0, 0, 1, 2)
+    ]
+    # w - 0.5 (w + noise - 3): the noise shows by half, in the gradient alone.
+    noise = [(2 - weights[0]) / 0.5 for weights in noisy]
+    self.assertEqual([weights[1] for weights in noisy], [2, 2, 2, 2])
+    self.assertEqual(noise[0], noise[1])
+    self.assertLen(set(noise), 3)
+    self.assertAllInRange(np.abs(noise), 1e-3, 4 * 0.3)
 
   def test_dropout_is_real_and_repeatable(self):
     states = []
