@@ -195,7 +195,7 @@ class FederatedProgram:
     """Draws a cohort, and counts those who drop out or come late as lost."""
     answering = []
     for client in self._sampler.draw(number, attempt):
-      fault = self._faults.fault(number, client)
+      fault = self._faults.fault(number, client, attempt)
       duration_s = self._policy.duration_s(
         self._data.steps(client),
         self._faults.slowdown if fault == "slow" else 1.0,

@@ -71,16 +71,21 @@ class FaultConfig:
     """Whether any client's message or computation is to be broken."""
     return any((self.nan, self.inf, self.oversized, self.misshapen, self.crash))
 
-  def fault(self, round_number: int, client: int) -> str | None:
+  def fault(
+    self, round_number: int, client: int, attempt: int = 0
+  ) -> str | None:
     """Returns how a client fails in a round, a fraction's name, or None.
 
     Args:
       round_number: from 0.
       client: its number.
+      attempt: at the round; who did not answer may answer the next time. What
+        `sabotage` breaks is that of the first attempt.
     """
     if not any(self._fractions().values()):
       return None
-    place = float(self._place(tf.constant(round_number), tf.constant(client)))
+    numbers = [round_number, client] + ([attempt] if attempt else [])
+    place = float(self._place(*(tf.constant(number) for number in numbers)))
     for name, (low, high) in self._intervals().items():
       if low <= place < high:
         return name
@@ -118,9 +123,9 @@ class FaultConfig:
     extra = tf.cast(is_turn("misshapen"), tf.int32)
     return tf.pad(update, [[0, extra]])
 
-  def _place(self, round_number: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
+  def _place(self, *numbers: tf.Tensor) -> tf.Tensor:
     seed = tf.constant([self.seed, _SALT], tf.int32)
-    for number in (round_number, client):
+    for number in numbers:
       seed = tf.random.experimental.stateless_fold_in(seed, number)
     return tf.random.stateless_uniform([], seed)
 

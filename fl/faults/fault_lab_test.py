@@ -31,6 +31,8 @@ class FaultLabTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAlmostEqual(counts[fault] / 400, fraction, delta=0.07)
     self.assertEqual(set(counts), {"dropout", "slow", "nan", None})
     self.assertEqual(config.fault(3, 5), draws[3 * 20 + 5])
+    again = [config.fault(r, c, 1) for r in range(20) for c in range(20)]
+    self.assertNotEqual(again, draws)
 
   def test_each_sabotage_is_turned_down_for_what_it_is(self):
     for name, field in (
