@@ -43,9 +43,9 @@ class FederatedConfig:
   rehearsal_steps: int
   seed: int
   mask_scope: str
-  refresh_every: int
-  refresh_hysteresis: float
   evaluate_every: int
+  refresh_every: int = 0
+  refresh_hysteresis: float = 0.0
   proximal_strength: float = 0.0
   variational_noise: float = 0.0
   max_update_norm: float = 1e4

@@ -162,7 +162,14 @@ class FederatedProgramTest(tf.test.TestCase):
       server_learning_rate=lambda number: config.schedule(0.1, number),
     )
 
-  def run_program(self, folder, evaluate=None, fingerprint="run", **settings):
+  def run_program(
+    self,
+    folder,
+    evaluate=lambda weights: {},
+    fingerprint="run",
+    observe=lambda old, new: {},
+    **settings,
+  ):
     data = _data()
     program = FederatedProgram(
       self.process,
@@ -172,9 +179,7 @@ class FederatedProgramTest(tf.test.TestCase):
       Checkpoints(folder, fingerprint),
       **settings,
     )
-    return program.run(
-      np.zeros(81, np.float32), evaluate or (lambda weights: {})
-    )
+    return program.run(np.zeros(81, np.float32), evaluate, observe)
 
   def test_a_killed_run_ends_with_the_same_bytes(self):
     folder = self.create_tempdir().full_path
@@ -285,17 +290,14 @@ class FederatedProgramTest(tf.test.TestCase):
     folder = self.create_tempdir()
     straight, _ = self.run_program(os.path.join(folder, "straight.npz"))
     churn = Churn(variable_specs(_model()), [Part("out", "group", ("out",))])
-    program = FederatedProgram(
-      self.process, _data(), self.config, os.path.join(folder, "o.npz"), "run"
-    )
     seen = []
 
     def observe(before, after):
       seen.append((before, after))
       return {"churn": churn.relative(before, after)}
 
-    weights, rows = program.run(
-      np.zeros(81, np.float32), lambda weights: {}, observe
+    weights, rows = self.run_program(
+      os.path.join(folder, "observed"), observe=observe
     )
     self.assertEqual(weights.tobytes(), straight.tobytes())
     self.assertLen(seen, 7)
