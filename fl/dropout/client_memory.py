@@ -94,8 +94,9 @@ def peak_memory_budget(
   per_unit = {}
   for name, count in units.items():
     saved = sum(
-      size - thin.get(layer, 0)
-      for layer, size in whole.items()
+      whole.get(layer, 0) - thin.get(layer, 0)
+      # Only the narrow model has a layer that makes up for what it lacks.
+      for layer in {*whole, *thin}
       if layer.startswith(name + "/")
     )
     per_unit[name] = saved // max(count - 1, 1)

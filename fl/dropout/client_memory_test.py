@@ -109,7 +109,7 @@ class ClientMemoryTest(parameterized.TestCase, tf.test.TestCase):
     self.assertGreater(taken, 0.9 * limit)
 
   def test_is_near_what_a_real_step_takes(self):
-    batch = LocalBatch(utterances=16, frames=800)
+    batch = LocalBatch(utterances=8, frames=800)
     measured = _measured_bytes(_CONFIG, batch)
     self.assertBetween(
       peak_memory_bytes(_CONFIG, batch), 0.6 * measured, 1.6 * measured
