@@ -1,12 +1,13 @@
-"""How much memory a client's local training takes at most, by a model of it.
+"""How much memory a client's local training takes, by a model of it.
 
   bytes = 4 (COPIES * parameters + batch * retained activations)
 
 The parameters stand in memory as what the client received, the variables, the
 gradients, Adam's two moments, the values that a step writes, and the update.
-The activations that the backward pass comes back to are the output of every
-layer and the square matrices within attention. What TensorFlow itself takes
-(its code, its thread pools) is the same for any sub-model and is left out.
+The activations are what the backward pass comes back to: the inputs of layers
+whose gradient depends on them, what a ReLU lets through, and the attention
+weights. What TensorFlow itself takes (its code, its threads, scratch space of
+its kernels) is much the same for any sub-model and is left out.
 `client_memory_test.py` compares the model with the memory that a real step
 takes.
 """
@@ -17,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from fl.dropout.budget import Budget
+from lingvo_lite.layers.gated_linear_unit import GatedLinearUnit
+from lingvo_lite.layers.norms import BatchNorm, GroupNorm
 from lingvo_lite.layers.relative_attention import RelativeAttention
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
@@ -24,10 +27,18 @@ from lingvo_lite.stage.errors import InputError
 
 _COPIES = 7
 _FLOAT_BYTES = 4
-# The scores by distance as multiplied, padded and shifted, at 2T - 1 columns.
-_WIDE_SCORES = 3
-# The scores by content, their sum, and their softmax, at T columns.
-_SQUARE_SCORES = 3
+# Layers whose gradient needs their input; the others add, scale, pad or mask.
+_NEED_INPUT = (
+  tf.keras.layers.Activation,
+  tf.keras.layers.Conv2D,
+  tf.keras.layers.Dense,
+  tf.keras.layers.DepthwiseConv1D,
+  tf.keras.layers.LayerNormalization,
+  BatchNorm,
+  GatedLinearUnit,
+  GroupNorm,
+  RelativeAttention,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +94,9 @@ def peak_memory_budget(
   per_unit = {}
   for name, count in units.items():
     saved = sum(
-      size - thin.get(layer, 0)
-      for layer, size in whole.items()
+      whole.get(layer, 0) - thin.get(layer, 0)
+      # Only the narrow model has a layer that makes up for what it lacks.
+      for layer in {*whole, *thin}
       if layer.startswith(name + "/")
     )
     per_unit[name] = saved // max(count - 1, 1)
@@ -105,23 +117,20 @@ def _bytes_by_layer(
       tf.constant([batch.frames]),
     ]
   )
+  needed = {
+    before.name
+    for layer in layers
+    if isinstance(layer, _NEED_INPUT)
+    for before in tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
+  }
   sizes = {}
   for layer, output in zip(layers, outputs, strict=True):
-    activations = int(np.prod(output.shape))
+    activations = 0
+    if layer.name in needed or isinstance(layer, tf.keras.layers.ReLU):
+      activations += int(np.prod(output.shape))
     if isinstance(layer, RelativeAttention):
-      frames = output.shape[1]
-      activations += layer.num_heads * (
-        _WIDE_SCORES * frames * (2 * frames - 1)
-        + _SQUARE_SCORES * frames * frames
-      )
-    if not isinstance(layer, tf.keras.layers.InputLayer) and _is_view(layer):
-      activations = 0
+      activations += layer.num_heads * output.shape[1] ** 2
     sizes[layer.name] = _FLOAT_BYTES * (
       _COPIES * layer.count_params() + batch.utterances * activations
     )
   return sizes
-
-
-def _is_view(layer: tf.keras.layers.Layer) -> bool:
-  """Whether a layer's output shares its input's memory, or is tiny."""
-  return layer.name.endswith(("/lengths", "/add_channel", "/join_bins"))

@@ -83,19 +83,16 @@ def _measured_bytes(config, batch):
 class ClientMemoryTest(parameterized.TestCase, tf.test.TestCase):
   def test_grows_with_the_batch_and_shrinks_with_the_widths(self):
     whole = peak_memory_bytes(_CONFIG, _BATCH)
-    twice = peak_memory_bytes(
-      _CONFIG, dataclasses.replace(_BATCH, utterances=8)
-    )
+    larger = LocalBatch(utterances=8, frames=200)
+    twice = peak_memory_bytes(_CONFIG, larger)
     params = build_ctc_model(_CONFIG).count_params()
     # Twice the activations, the same parameters.
     self.assertEqual(twice - whole, whole - 7 * 4 * params)
     narrow = _CONFIG.with_widths({"block_00/ffn_start": 128})
     saved = whole - peak_memory_bytes(narrow, _BATCH)
     # 384 hidden units: 257 parameters each, and their values before and after
-    # the swish on each of 50 frames. The narrow one has a scale besides.
-    self.assertEqual(
-      saved, 4 * (7 * 384 * 257 + 4 * 50 * (2 * 384 - 128))
-    )
+    # the swish on each of 50 frames of 4 utterances.
+    self.assertEqual(saved, 4 * 384 * (7 * 257 + 4 * 50 * 2))
 
   @parameterized.parameters("ranked", "uniform")
   def test_a_budget_is_what_the_sub_model_takes(self, strategy):
@@ -107,12 +104,12 @@ class ClientMemoryTest(parameterized.TestCase, tf.test.TestCase):
     importances = {group.name: float(i) for i, group in enumerate(groups)}
     kept = keep_by_strategy(strategy, groups, importances, budget, floors)
     taken = peak_memory_bytes(_CONFIG.with_widths(kept), _BATCH)
-    # Groups kept whole need no scale, so the budget errs on the safe side.
+    self.assertEqual(taken, budget.cost(kept))
     self.assertLessEqual(taken, limit)
     self.assertGreater(taken, 0.9 * limit)
 
   def test_is_near_what_a_real_step_takes(self):
-    batch = LocalBatch(utterances=16, frames=800)
+    batch = LocalBatch(utterances=8, frames=800)
     measured = _measured_bytes(_CONFIG, batch)
     self.assertBetween(
       peak_memory_bytes(_CONFIG, batch), 0.6 * measured, 1.6 * measured

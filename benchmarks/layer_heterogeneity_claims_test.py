@@ -1,0 +1,96 @@
+"""Claims of the layer study, from rows made by hand."""
+
+from absl.testing import absltest
+
+from benchmarks.layer_heterogeneity_claims import (
+  agreement_row,
+  claims_of,
+  reset_rows,
+)
+
+
+def _round(plan, cpu_seconds, counted=104):
+  return {
+    "kind": "client_round",
+    "plan": plan,
+    "cpu_seconds": cpu_seconds,
+    "predicted_download_bytes": 104,
+    "download_bytes": [104, counted],
+    "predicted_upload_bytes": 116,
+    "upload_bytes": [116],
+  }
+
+
+def _federated(strategy, fraction, rates):
+  return [
+    {
+      "kind": "federated",
+      "strategy": strategy,
+      "fraction": fraction,
+      "seed": seed,
+      "after": {"eval_general_wer": rate},
+    }
+    for seed, rate in enumerate(rates)
+  ]
+
+
+def _importance(deltas):
+  rows = [
+    {"group": name, "kind": "group", "probe": "reinit", "delta": delta}
+    for name, delta in deltas.items()
+  ]
+  return {"rows": rows, "joint_rows": []}
+
+
+class LayerHeterogeneityClaimsTest(absltest.TestCase):
+  def values(self, rows):
+    return {claim.claim: (claim.value, claim.met) for claim in claims_of(rows)}
+
+  def test_without_rows_nothing_is_met(self):
+    self.assertEqual(set(self.values([]).values()), {(None, False)})
+
+  def test_by_hand(self):
+    rows = [
+      _round("full", 10.0),
+      _round("ranked_0.5", 6.0),
+      _round("ranked_0.25", 5.0),
+      *_federated("full", 1.0, [0.1, 0.3]),
+      *_federated("ranked", 0.5, [0.2, 0.22]),
+      *_federated("uniform", 0.5, [0.24, 0.24]),
+    ]
+    values = list(self.values(rows).values())
+    self.assertEqual(values[0], (0.0, True))
+    self.assertEqual(values[1], (0.6, True))
+    self.assertEqual(values[2], (0.5, False))
+    self.assertAlmostEqual(values[3][0], 0.05)
+    self.assertAlmostEqual(values[4][0], -0.03)
+    self.assertTrue(values[4][1])
+    # Nothing was said about commands.
+    self.assertEqual(values[5:], [(None, False)] * 2)
+
+  def test_a_byte_too_many_breaks_the_claim(self):
+    value, met = next(
+      iter(self.values([_round("full", 1.0, counted=105)]).values())
+    )
+    self.assertEqual((value, met), (1.0, False))
+
+  def test_rankings_of_models_of_other_depths_are_compared_by_depth(self):
+    shallow = {"block_00/conv": 0.1, "block_00/ffn": 0.4,
+               "block_01/conv": 0.2, "block_01/ffn": 0.3}  # fmt: skip
+    deep = {
+      f"block_{block:02d}/{module}": shallow[f"block_{block // 2:02d}/{module}"]
+      + (0.01 if block % 2 else -0.01)
+      for block in range(4)
+      for module in ("conv", "ffn")
+    }
+    importances = {"a": _importance(shallow), "b": _importance(deep)}
+    row = agreement_row("a", "b", importances)
+    self.assertAlmostEqual(row["kendall_tau"], 1.0)
+    self.assertEqual(row["overlap_at_4"], 1.0)
+    rows = list(reset_rows("a", importances["a"]))
+    self.assertLen(rows, 4)
+    self.assertEqual((rows[0]["kind"], rows[0]["part"]), ("reset", "group"))
+
+
+if __name__ == "__main__":
+  absltest.main()
