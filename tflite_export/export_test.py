@@ -188,11 +188,11 @@ class ExportTest(tf.test.TestCase):
     layer.kernel.assign(integers * np.float32(0.03))
     grid = find_grid(layer.kernel.numpy(), 4)
     self.assertAllEqual(grid.integers, integers)
-    written = quantize(convert(model), [grid])
+    written = quantize(convert(model, _CONFIG), [grid])
     check_integers(written, [grid])
 
   def test_a_grid_that_is_not_in_the_file_is_an_error(self):
-    contents = convert(self.model)
+    contents = convert(self.model, _CONFIG)
     other = Grid(4, np.ones([16, 29], np.int8), np.ones([1, 29], np.float32))
     with self.assertRaisesRegex(InputError, "1 of 1 trained kernels missing"):
       quantize(contents, [other])
@@ -201,8 +201,8 @@ class ExportTest(tf.test.TestCase):
 
   def test_another_model_is_noticed_and_leaves_no_file(self):
     path = os.path.join(self.folder, "wrong", "wrong.tflite")
-    stranger = convert(build_ctc_model(_CONFIG, seed=7))
-    with mock.patch.object(export_module, "convert", lambda model: stranger):
+    stranger = convert(build_ctc_model(_CONFIG, seed=7), _CONFIG)
+    with mock.patch.object(export_module, "convert", lambda model, config: stranger):
       with self.assertRaisesRegex(InputError, "differ from Keras by"):
         export(self.compressed["float32"], _CONFIG, _speech(), "noise", path)
     self.assertEmpty(os.listdir(os.path.dirname(path)))
@@ -224,7 +224,7 @@ class ExportTest(tf.test.TestCase):
       "truncated": (whole[: len(whole) // 2], "damaged|differs"),
       "flipped": (bytes(flipped), "SHA-256 does not match"),
       "sound": (b"RIFF0000WAVEfmt ", "expected a .tflite"),
-      "another": (convert(self.model), "without the digest"),
+      "another": (convert(self.model, _CONFIG), "without the digest"),
     }
     for name, (contents, message) in cases.items():
       path = os.path.join(self.folder, f"bad_{name}.tflite")
