@@ -18,7 +18,7 @@ from tflite_export.compress import compress
 from tflite_export.convert import convert
 from tflite_export.export import export
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
 from tflite_export.parity import check_parity
 from tflite_export.pruning.n_of_m import check_kept_of
@@ -122,7 +122,7 @@ class ExportTest(tf.test.TestCase):
 
   def test_files_compute_what_keras_does_at_any_length(self):
     for name, compressed in self.compressed.items():
-      recognizer = TfliteRecognizer(self.path(name))
+      recognizer = Recognizer(self.path(name))
       for pcm in _speech():
         features = LogMel()(pcm[np.newaxis])
         lengths = tf.constant([features.shape[1]])
@@ -157,7 +157,7 @@ class ExportTest(tf.test.TestCase):
     self.assertEqual(matrices, 13)
 
   def test_labels_and_description_are_in_the_file(self):
-    recognizer = TfliteRecognizer(self.path("int4_2of4"))
+    recognizer = Recognizer(self.path("int4_2of4"))
     self.assertLen(recognizer.labels, 28)
     self.assertEqual(recognizer.labels[:4], (" ", "'", "A", "B"))
     self.assertEqual(recognizer.description["recipe"]["kept_of"], [2, 4])
@@ -231,15 +231,15 @@ class ExportTest(tf.test.TestCase):
       with open(path, "wb") as file:
         file.write(contents)
       with self.assertRaisesRegex(InputError, message) as caught:
-        TfliteRecognizer(path)
+        Recognizer(path)
       self.assertIn(path, str(caught.exception))
     with self.assertRaisesRegex(InputError, "found no file"):
-      TfliteRecognizer(os.path.join(self.folder, "none.tflite"))
+      Recognizer(os.path.join(self.folder, "none.tflite"))
 
   def test_bad_sound_is_told_in_one_line(self):
-    recognizer = TfliteRecognizer(self.path("int8"))
-    for pcm in (np.zeros(0), np.zeros([2, 100])):
-      with self.assertRaisesRegex(InputError, "samples of shape"):
+    recognizer = Recognizer(self.path("int8"))
+    for pcm, found in ((np.zeros(0), "no sample"), (np.zeros([2, 9]), "shape")):
+      with self.assertRaisesRegex(InputError, found):
         recognizer.recognize(pcm)
     with self.assertRaisesRegex(InputError, "not numbers"):
       recognizer.recognize(np.array([0.0, np.nan]))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.decoding.greedy import greedy_decode
 from lingvo_lite.stage.errors import InputError
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 
 # float32 files differ by the order of additions alone. Integer kernels round
 # activations to 8 bits in each row, about 1%; nonsense was 200% and more.
@@ -62,7 +62,7 @@ def check_parity(
   """
   if not speech:
     raise InputError("found no speech to compare on, expected an utterance")
-  recognizer = TfliteRecognizer(path)
+  recognizer = Recognizer(path)
   log_mel = LogMel()
   found, expected = [], []
   for pcm in speech:
