@@ -14,11 +14,13 @@ class BiasState:
   Attributes:
     node: place in the trie of phrases; None: in no phrase until the next word.
     pending: bonus of the phrase that is begun, taken back unless it is ended.
+    whole: the part of it that a shorter phrase, ended on the way, keeps.
     earned: bonus of phrases that are ended.
   """
 
   node: int | None = 0
   pending: float = 0.0
+  whole: float = 0.0
   earned: float = 0.0
 
   @property
@@ -81,12 +83,16 @@ class PhraseBias:
     if state.node is not None:
       child = self._children[state.node].get(label)
       if child is not None:
-        return BiasState(child, state.pending + self._bonus, state.earned)
+        whole = state.whole
+        if label == self._space and state.node in self._ends:
+          whole = state.pending
+        pending = state.pending + self._bonus
+        return BiasState(child, pending, whole, state.earned)
     if label != self._space:
-      return BiasState(None, 0.0, state.earned)
-    return BiasState(0, 0.0, self.finish(state))
+      return BiasState(None, earned=state.earned + state.whole)
+    return BiasState(0, earned=self.finish(state))
 
   def finish(self, state: BiasState) -> float:
     """Returns the bonus, in nats, if the text ends here."""
     ended = state.node is not None and state.node in self._ends
-    return state.earned + (state.pending if ended else 0.0)
+    return state.earned + (state.pending if ended else state.whole)
