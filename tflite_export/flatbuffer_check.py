@@ -82,8 +82,16 @@ OPERATORS = {
 }
 # TensorType -> bits an element.
 _BITS = {0: 32, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 8: 64, 9: 8, 17: 4, 19: 2}
+# BuiltinOptions of these operations: numbers of up to four bytes, no more than
+# this many.
+_OPTIONS = {0, 1, 2, 8, 9, 10, 11, 17, 21, 22, 23, 26, 27, 28, 30, 32, 35, 37}
+_OPTIONS |= {38, 39, 40, 41, 42, 44, 45, 46, 52, 53, 54, 55, 56, 59, 62, 64, 65}
+_OPTIONS |= {68, 73, 76, 79, 84, 85, 89, 98, 99, 101, 102, 104, 105}
+_MAX_OPTIONS = 8
 # BuiltinOptions that hold a vector of int32: Reshape and Squeeze, field 0.
 _VECTOR_OPTIONS = (17, 30)
+# BuiltinOperator: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
+_KERNELS = (3, 4, 9)
 
 
 class _Unsafe(Exception):
@@ -91,9 +99,16 @@ class _Unsafe(Exception):
 
 
 class _Table:
-  """A table whose own bytes lie in the file."""
+  """A table whose own bytes lie in the file.
 
-  def __init__(self, reader: "_Reader", position: int):
+  Args:
+    reader: of the file.
+    position: where the table is.
+    fields: how many the schema has; what a newer one adds is not checked, so it
+      must not be there.
+  """
+
+  def __init__(self, reader: "_Reader", position: int, fields: int):
     self._reader = reader
     self._position = position
     vtable = position - reader.number("<i", position)
@@ -106,8 +121,11 @@ class _Table:
     reader.require(position, self._inline)
     self._slots = (size - 4) // 2
     for slot in range(self._slots):
-      if reader.number("<H", vtable + 4 + 2 * slot) >= self._inline:
+      offset = reader.number("<H", vtable + 4 + 2 * slot)
+      if offset >= self._inline:
         raise _Unsafe("a field outside its table")
+      if offset and slot >= fields:
+        raise _Unsafe("a field that this release does not know")
     reader.spend()
 
   def place(self, slot: int, size: int) -> int | None:
@@ -125,11 +143,19 @@ class _Table:
     place = self.place(slot, struct.calcsize(form))
     return default if place is None else self._reader.number(form, place)
 
-  def table(self, slot: int) -> "_Table | None":
+  def check_small_fields(self) -> None:
+    """Checks that fields of up to four bytes, whichever, lie in the file."""
+    for slot in range(self._slots):
+      place = self.place(slot, 1)
+      if place is not None:
+        self._reader.require(place, 4)
+
+  def table(self, slot: int, fields: int) -> "_Table | None":
     place = self.place(slot, 4)
     if place is None:
       return None
-    return _Table(self._reader, place + self._reader.number("<I", place))
+    target = place + self._reader.number("<I", place)
+    return _Table(self._reader, target, fields)
 
   def vector(self, slot: int, size: int) -> tuple[int, int]:
     """Returns where a vector's elements begin, and how many there are."""
@@ -155,11 +181,12 @@ class _Table:
         raise _Unsafe("a string without an end")
     return self._reader.contents[start : start + count]
 
-  def tables(self, slot: int) -> Iterator["_Table"]:
+  def tables(self, slot: int, fields: int) -> Iterator["_Table"]:
     start, count = self.vector(slot, 4)
     for index in range(count):
       place = start + 4 * index
-      yield _Table(self._reader, place + self._reader.number("<I", place))
+      target = place + self._reader.number("<I", place)
+      yield _Table(self._reader, target, fields)
 
 
 class _Reader:
@@ -204,7 +231,7 @@ def check_structure(contents: bytes) -> None:
     )
   try:
     reader = _Reader(contents)
-    _check_model(_Table(reader, reader.number("<I", 0)))
+    _check_model(_Table(reader, reader.number("<I", 0), 8))
   except _Unsafe as unsafe:
     raise InputError(
       f"found a .tflite file with {unsafe}, expected a sound one: {_MEND}"
@@ -215,32 +242,35 @@ def _check_model(model: _Table) -> None:
   if model.scalar(0, "<I", 0) != 3:
     raise _Unsafe("another schema version than 3")
   codes = []
-  for code in model.tables(1):
+  for code in model.tables(1, 4):
     number = max(code.scalar(0, "<b", 0), code.scalar(3, "<i", 0))
     if number not in OPERATORS or code.text(1):
       raise _Unsafe(f"the operation {number}, which is not one of this exporter")
     codes.append(number)
   model.text(3)
   buffers = []
-  for buffer in model.tables(4):
+  for buffer in model.tables(4, 3):
     buffers.append(buffer.vector(0, 1)[1])
     if buffer.scalar(1, "<Q", 0) or buffer.scalar(2, "<Q", 0):
       raise _Unsafe("a buffer outside the flatbuffer")
   _each_below(model.numbers(5, "i"), len(buffers), "buffer")
-  for entry in model.tables(6):
+  for entry in model.tables(6, 2):
     entry.text(0)
-    _each_below([entry.scalar(1, "<I", 0)], len(buffers), "buffer")
+    index = entry.scalar(1, "<I", 0)
+    _each_below([index], len(buffers), "buffer")
+    if not buffers[index]:
+      raise _Unsafe("metadata without contents")
   tensors_of_graphs = [
-    _check_graph(graph, codes, buffers) for graph in model.tables(2)
+    _check_graph(graph, codes, buffers) for graph in model.tables(2, 5)
   ]
   if not tensors_of_graphs:
     raise _Unsafe("no graph")
-  for signature in model.tables(7):
+  for signature in model.tables(7, 5):
     signature.text(2)
     graph = signature.scalar(4, "<I", 0)
     _each_below([graph], len(tensors_of_graphs), "graph")
     for slot in (0, 1):
-      for entry in signature.tables(slot):
+      for entry in signature.tables(slot, 2):
         entry.text(0)
         _each_below(
           [entry.scalar(1, "<I", 0)], tensors_of_graphs[graph], "tensor"
@@ -251,13 +281,19 @@ def _check_graph(graph: _Table, codes: list[int], buffers: list[int]) -> int:
   """Checks one graph and returns how many tensors it has."""
   graph.text(4)
   tensors = 0
-  for tensor in graph.tables(0):
+  for tensor in graph.tables(0, 10):
     _check_tensor(tensor, buffers)
     tensors += 1
+  if graph.place(0, 4) is None or graph.place(3, 4) is None:
+    raise _Unsafe("a graph without tensors or operations")
   for slot in (1, 2):
     _each_below(graph.numbers(slot, "i"), tensors, "tensor")
-  for operator in graph.tables(3):
+  # Of a matrix or a convolution the second input is the kernel.
+  needed = [2 if code in _KERNELS else 0 for code in codes]
+  for operator in graph.tables(3, 13):
     _each_below([operator.scalar(0, "<I", 0)], len(codes), "operation")
+    if operator.vector(1, 4)[1] < needed[operator.scalar(0, "<I", 0)]:
+      raise _Unsafe("an operation without its inputs")
     for slot in (1, 2, 8):
       # -1 stands for an input that is left out.
       indices = operator.numbers(slot, "i")
@@ -270,11 +306,15 @@ def _check_graph(graph: _Table, codes: list[int], buffers: list[int]) -> int:
     if operator.scalar(11, "<B", 0):
       raise _Unsafe("an operation with options of the second kind")
     kind = operator.scalar(3, "<B", 0)
-    options = operator.table(4)
+    options = operator.table(4, _MAX_OPTIONS)
+    if kind not in _OPTIONS:
+      raise _Unsafe(f"an operation with options of the kind {kind}")
     if kind and options is None:
       raise _Unsafe("an operation without its options")
-    if options is not None and kind in _VECTOR_OPTIONS:
-      options.numbers(0, "i")
+    if options is not None:
+      options.check_small_fields()
+      if kind in _VECTOR_OPTIONS:
+        options.numbers(0, "i")
   return tensors
 
 
@@ -283,8 +323,8 @@ def _check_tensor(tensor: _Table, buffers: list[int]) -> None:
   kind = tensor.scalar(1, "<b", 0)
   buffer = tensor.scalar(2, "<I", 0)
   tensor.text(3)
-  _check_quantization(tensor.table(4), shape)
-  sparsity = tensor.table(6)
+  _check_quantization(tensor.table(4, 7), shape)
+  sparsity = tensor.table(6, 3)
   signature = tensor.numbers(7, "i")
   if tensor.vector(9, 4)[1]:
     raise _Unsafe("a tensor of variants")
@@ -332,13 +372,13 @@ def _check_sparsity(sparsity: _Table, rank: int) -> None:
   dimensions = 0
   # Vectors of int32, uint16 and uint8, each in a table of its own.
   sizes = {1: 4, 2: 2, 3: 1}
-  for dimension in sparsity.tables(2):
+  for dimension in sparsity.tables(2, 6):
     dimensions += 1
     if dimension.scalar(1, "<i", 0) < 0:
       raise _Unsafe("a dimension of negative size")
     for slot in (2, 4):
       kind = dimension.scalar(slot, "<B", 0)
-      indices = dimension.table(slot + 1)
+      indices = dimension.table(slot + 1, 1)
       if kind and (indices is None or kind not in sizes):
         raise _Unsafe("a sparse tensor without its indices")
       if kind and indices is not None:
