@@ -128,8 +128,9 @@ def _check_model(
 
 
 def _read_index(files: PackageFiles) -> dict[str, Any]:
+  text = files.read(INDEX, _MAX_INDEX_BYTES)
   try:
-    index = json.loads(files.read(INDEX, _MAX_INDEX_BYTES))
+    index = json.loads(text)
   except (ValueError, RecursionError):
     raise InputError(
       f"found {INDEX} to be no valid JSON, expected it: {_MEND}"
