@@ -11,6 +11,7 @@ again: the same command goes on after a stop.
 
 from lingvo_lite.stage import entry_point
 
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -42,8 +43,8 @@ _POCKETSPHINX = flags.DEFINE_string(
 _CORPUS = flags.DEFINE_string(
   "corpus",
   None,
-  "Folder with speech of unseen speakers below eval/, in the LibriSpeech layout."
-  " Left out: the default corpus (synthetic speech).",
+  "Folder with speech of unseen speakers below eval/, in the LibriSpeech"
+  " layout. Left out: the default corpus (synthetic speech).",
 )
 _UTTERANCES = flags.DEFINE_integer(
   "utterances", 360, "How many, spread over the corpus."
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         _kept(
           out,
           f"{recipe}_{threads}",
-          lambda p=path, r=recipe, t=threads: _streaming_row(p, r, t, spoken),
+          functools.partial(_streaming_row, path, recipe, threads, spoken),
         )
       )
   if _FULL_CONTEXT.value:

@@ -125,8 +125,11 @@ def main(argv: Sequence[str]) -> None:
     model.count_params() / 1e6,
     config.steps,
   )
+  begun_with = []
   if _BEGIN_WITH.value:
-    _set_values(model, entry_point.user_path(_BEGIN_WITH.value))
+    begun_with.append(entry_point.user_path(_BEGIN_WITH.value))
+    _set_values(model, begun_with[0])
+    in_training.set_weights(model.get_weights())
   initial_path = os.path.join(out, "initial.keras")
   save_model(model, model_config, initial_path)
   curve_path = os.path.join(out, "training.json")
@@ -183,10 +186,7 @@ def main(argv: Sequence[str]) -> None:
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
     seed=_SEED.value,
-    inputs=[
-      *([entry_point.user_path(_BEGIN_WITH.value)] if _BEGIN_WITH.value else []),
-      *(u.audio_path for u in utterances),
-    ],
+    inputs=begun_with + [u.audio_path for u in utterances],
     outputs=[model_path, initial_path, curve_path],
     seconds=history[-1]["seconds"] if history else 0.0,
     metrics={

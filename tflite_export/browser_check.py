@@ -211,7 +211,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     self._answers = answers
     super().__init__(*args, **kwargs)
 
-  def do_GET(self) -> None:  # noqa: N802 (http.server calls it so)
+  def do_GET(self) -> None:
     found = self._extra.get(self.path)
     if found is None:
       super().do_GET()
@@ -223,7 +223,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     self.end_headers()
     self.wfile.write(contents)
 
-  def do_POST(self) -> None:  # noqa: N802 (http.server calls it so)
+  def do_POST(self) -> None:
     size = int(self.headers["Content-Length"])
     answer = json.loads(self.rfile.read(size))
     self.send_response(204)

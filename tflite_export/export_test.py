@@ -202,7 +202,7 @@ class ExportTest(tf.test.TestCase):
   def test_another_model_is_noticed_and_leaves_no_file(self):
     path = os.path.join(self.folder, "wrong", "wrong.tflite")
     stranger = convert(build_ctc_model(_CONFIG, seed=7), _CONFIG)
-    with mock.patch.object(export_module, "convert", lambda model, config: stranger):
+    with mock.patch.object(export_module, "convert", lambda *_: stranger):
       with self.assertRaisesRegex(InputError, "differ from Keras by"):
         export(self.compressed["float32"], _CONFIG, _speech(), "noise", path)
     self.assertEmpty(os.listdir(os.path.dirname(path)))
@@ -238,7 +238,8 @@ class ExportTest(tf.test.TestCase):
 
   def test_bad_sound_is_told_in_one_line(self):
     recognizer = Recognizer(self.path("int8"))
-    for pcm, found in ((np.zeros(0), "no sample"), (np.zeros([2, 9]), "shape")):
+    cases = ((np.zeros(0), "no sample"), (np.zeros([2, 9]), "shape"))
+    for pcm, found in cases:
       with self.assertRaisesRegex(InputError, found):
         recognizer.recognize(pcm)
     with self.assertRaisesRegex(InputError, "not numbers"):

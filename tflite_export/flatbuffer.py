@@ -53,13 +53,20 @@ def read_flatbuffer(contents: bytes) -> schema.ModelT:
     contents: the file; whoever made it.
 
   Returns:
-    An object that may be altered and given to `write_flatbuffer`.
+    An object that may be altered and given to `write_flatbuffer`. All buffers
+    are inside, also those that the file keeps behind the flatbuffer.
 
   Raises:
     InputError: the file is not one that is safe to read.
   """
   check_structure(contents)
-  return schema.ModelT.InitFromObj(schema.Model.GetRootAs(contents, 0))
+  model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(contents, 0))
+  for buffer in model.buffers:
+    if buffer.offset or buffer.size:
+      end = buffer.offset + buffer.size
+      buffer.data = np.frombuffer(contents[buffer.offset : end], np.uint8)
+      buffer.offset = buffer.size = 0
+  return model
 
 
 def write_flatbuffer(model: schema.ModelT) -> bytes:
@@ -167,7 +174,9 @@ def read_metadata(contents: bytes, name: str) -> bytes | None:
   """Returns a named piece of metadata of a checked file, or None."""
   model = schema.Model.GetRootAs(contents, 0)
   buffer = _metadata_buffer(model, name)
-  return None if buffer is None else buffer.DataAsNumpy().tobytes()
+  if buffer is None or buffer.DataIsNone():
+    return None
+  return buffer.DataAsNumpy().tobytes()
 
 
 def _metadata_buffer(model: schema.Model, name: str) -> schema.Buffer | None:

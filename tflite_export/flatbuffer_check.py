@@ -94,7 +94,7 @@ _VECTOR_OPTIONS = (17, 30)
 _KERNELS = (3, 4, 9)
 
 
-class _Unsafe(Exception):
+class _UnsafeError(Exception):
   """What is wrong, for the one place that turns it into InputError."""
 
 
@@ -116,16 +116,16 @@ class _Table:
     size = reader.number("<H", vtable)
     self._inline = reader.number("<H", vtable + 2)
     if size < 4 or size % 2 or self._inline < 4:
-      raise _Unsafe("a table without a form")
+      raise _UnsafeError("a table without a form")
     reader.require(vtable, size)
     reader.require(position, self._inline)
     self._slots = (size - 4) // 2
     for slot in range(self._slots):
       offset = reader.number("<H", vtable + 4 + 2 * slot)
       if offset >= self._inline:
-        raise _Unsafe("a field outside its table")
+        raise _UnsafeError("a field outside its table")
       if offset and slot >= fields:
-        raise _Unsafe("a field that this release does not know")
+        raise _UnsafeError("a field that this release does not know")
     reader.spend()
 
   def place(self, slot: int, size: int) -> int | None:
@@ -136,7 +136,7 @@ class _Table:
     if not offset:
       return None
     if offset < 4 or offset + size > self._inline:
-      raise _Unsafe("a field outside its table")
+      raise _UnsafeError("a field outside its table")
     return self._position + offset
 
   def scalar(self, slot: int, form: str, default: int) -> int:
@@ -178,7 +178,7 @@ class _Table:
     if count:
       self._reader.require(start, count + 1)  # Native code wants its zero byte.
       if self._reader.contents[start + count]:
-        raise _Unsafe("a string without an end")
+        raise _UnsafeError("a string without an end")
     return self._reader.contents[start : start + count]
 
   def tables(self, slot: int, fields: int) -> Iterator["_Table"]:
@@ -202,13 +202,13 @@ class _Reader:
 
   def require(self, place: int, size: int) -> None:
     if place < 0 or place + size > len(self.contents):
-      raise _Unsafe("an offset outside the file")
+      raise _UnsafeError("an offset outside the file")
 
   def spend(self, amount: int = 1) -> None:
     # Tables may share parts; a small file could unfold to any size.
     self._left -= amount
     if self._left < 0:
-      raise _Unsafe(f"more than {_MAX_TABLES} parts")
+      raise _UnsafeError(f"more than {_MAX_TABLES} parts")
 
 
 def check_structure(contents: bytes) -> None:
@@ -231,40 +231,41 @@ def check_structure(contents: bytes) -> None:
     )
   try:
     reader = _Reader(contents)
-    _check_model(_Table(reader, reader.number("<I", 0), 8))
-  except _Unsafe as unsafe:
+    _check_model(reader, _Table(reader, reader.number("<I", 0), 8))
+  except _UnsafeError as unsafe:
     raise InputError(
       f"found a .tflite file with {unsafe}, expected a sound one: {_MEND}"
     ) from None
 
 
-def _check_model(model: _Table) -> None:
+def _check_model(reader: _Reader, model: _Table) -> None:
   if model.scalar(0, "<I", 0) != 3:
-    raise _Unsafe("another schema version than 3")
+    raise _UnsafeError("another schema version than 3")
   codes = []
   for code in model.tables(1, 4):
     number = max(code.scalar(0, "<b", 0), code.scalar(3, "<i", 0))
     if number not in OPERATORS or code.text(1):
-      raise _Unsafe(f"the operation {number}, which is not one of this exporter")
+      raise _UnsafeError(f"the operation {number}, which is not expected")
     codes.append(number)
   model.text(3)
   buffers = []
   for buffer in model.tables(4, 3):
-    buffers.append(buffer.vector(0, 1)[1])
-    if buffer.scalar(1, "<Q", 0) or buffer.scalar(2, "<Q", 0):
-      raise _Unsafe("a buffer outside the flatbuffer")
+    inside = buffer.vector(0, 1)[1]
+    offset, size = buffer.scalar(1, "<Q", 0), buffer.scalar(2, "<Q", 0)
+    if inside and (offset or size):
+      raise _UnsafeError("a buffer in two places")
+    # Contents may lie behind the flatbuffer.
+    reader.require(offset, size)
+    buffers.append(inside or size)
   _each_below(model.numbers(5, "i"), len(buffers), "buffer")
   for entry in model.tables(6, 2):
     entry.text(0)
-    index = entry.scalar(1, "<I", 0)
-    _each_below([index], len(buffers), "buffer")
-    if not buffers[index]:
-      raise _Unsafe("metadata without contents")
+    _each_below([entry.scalar(1, "<I", 0)], len(buffers), "buffer")
   tensors_of_graphs = [
     _check_graph(graph, codes, buffers) for graph in model.tables(2, 5)
   ]
   if not tensors_of_graphs:
-    raise _Unsafe("no graph")
+    raise _UnsafeError("no graph")
   for signature in model.tables(7, 5):
     signature.text(2)
     graph = signature.scalar(4, "<I", 0)
@@ -285,7 +286,7 @@ def _check_graph(graph: _Table, codes: list[int], buffers: list[int]) -> int:
     _check_tensor(tensor, buffers)
     tensors += 1
   if graph.place(0, 4) is None or graph.place(3, 4) is None:
-    raise _Unsafe("a graph without tensors or operations")
+    raise _UnsafeError("a graph without tensors or operations")
   for slot in (1, 2):
     _each_below(graph.numbers(slot, "i"), tensors, "tensor")
   # Of a matrix or a convolution the second input is the kernel.
@@ -293,24 +294,24 @@ def _check_graph(graph: _Table, codes: list[int], buffers: list[int]) -> int:
   for operator in graph.tables(3, 13):
     _each_below([operator.scalar(0, "<I", 0)], len(codes), "operation")
     if operator.vector(1, 4)[1] < needed[operator.scalar(0, "<I", 0)]:
-      raise _Unsafe("an operation without its inputs")
+      raise _UnsafeError("an operation without its inputs")
     for slot in (1, 2, 8):
       # -1 stands for an input that is left out.
       indices = operator.numbers(slot, "i")
       _each_below([i for i in indices if i != -1], tensors, "tensor")
     if operator.vector(5, 1)[1] or operator.vector(7, 1)[1]:
-      raise _Unsafe("an operation with custom options")
+      raise _UnsafeError("an operation with custom options")
     for slot in (9, 10):
       if operator.scalar(slot, "<Q", 0):
-        raise _Unsafe("an operation with custom options")
+        raise _UnsafeError("an operation with custom options")
     if operator.scalar(11, "<B", 0):
-      raise _Unsafe("an operation with options of the second kind")
+      raise _UnsafeError("an operation with options of the second kind")
     kind = operator.scalar(3, "<B", 0)
     options = operator.table(4, _MAX_OPTIONS)
     if kind not in _OPTIONS:
-      raise _Unsafe(f"an operation with options of the kind {kind}")
+      raise _UnsafeError(f"an operation with options of the kind {kind}")
     if kind and options is None:
-      raise _Unsafe("an operation without its options")
+      raise _UnsafeError("an operation without its options")
     if options is not None:
       options.check_small_fields()
       if kind in _VECTOR_OPTIONS:
@@ -327,21 +328,21 @@ def _check_tensor(tensor: _Table, buffers: list[int]) -> None:
   sparsity = tensor.table(6, 3)
   signature = tensor.numbers(7, "i")
   if tensor.vector(9, 4)[1]:
-    raise _Unsafe("a tensor of variants")
+    raise _UnsafeError("a tensor of variants")
   if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
-    raise _Unsafe(f"a tensor of shape {list(shape)[: _MAX_RANK + 1]}")
+    raise _UnsafeError(f"a tensor of shape {list(shape)[: _MAX_RANK + 1]}")
   if signature and len(signature) != len(shape):
-    raise _Unsafe("a tensor of two ranks")
+    raise _UnsafeError("a tensor of two ranks")
   elements = math.prod(shape)
   if elements > _MAX_TENSOR_ELEMENTS:
-    raise _Unsafe(f"a tensor of {elements} elements")
+    raise _UnsafeError(f"a tensor of {elements} elements")
   if kind not in _BITS:
-    raise _Unsafe(f"a tensor of type {kind}")
+    raise _UnsafeError(f"a tensor of type {kind}")
   _each_below([buffer], len(buffers), "buffer")
   if sparsity is not None:
     _check_sparsity(sparsity, len(shape))
   elif buffers[buffer] and buffers[buffer] != -(-elements * _BITS[kind] // 8):
-    raise _Unsafe(
+    raise _UnsafeError(
       f"{buffers[buffer]} bytes for a constant of shape {list(shape)}"
     )
 
@@ -356,12 +357,12 @@ def _check_quantization(
   scales = quantization.vector(2, 4)[1]
   points = quantization.vector(3, 8)[1]
   if quantization.scalar(4, "<B", 0):
-    raise _Unsafe("quantization of another kind")
+    raise _UnsafeError("quantization of another kind")
   axis = quantization.scalar(6, "<i", 0)
   if scales > 1 and (not 0 <= axis < len(shape) or shape[axis] != scales):
-    raise _Unsafe(f"{scales} scales for a tensor of shape {list(shape)}")
+    raise _UnsafeError(f"{scales} scales for a tensor of shape {list(shape)}")
   if points not in (0, scales):
-    raise _Unsafe(f"{points} zero points beside {scales} scales")
+    raise _UnsafeError(f"{points} zero points beside {scales} scales")
 
 
 def _check_sparsity(sparsity: _Table, rank: int) -> None:
@@ -375,21 +376,21 @@ def _check_sparsity(sparsity: _Table, rank: int) -> None:
   for dimension in sparsity.tables(2, 6):
     dimensions += 1
     if dimension.scalar(1, "<i", 0) < 0:
-      raise _Unsafe("a dimension of negative size")
+      raise _UnsafeError("a dimension of negative size")
     for slot in (2, 4):
       kind = dimension.scalar(slot, "<B", 0)
       indices = dimension.table(slot + 1, 1)
       if kind and (indices is None or kind not in sizes):
-        raise _Unsafe("a sparse tensor without its indices")
+        raise _UnsafeError("a sparse tensor without its indices")
       if kind and indices is not None:
         indices.vector(0, sizes[kind])
   if sorted(order) != list(range(dimensions)):
-    raise _Unsafe("a sparse tensor whose axes do not match")
+    raise _UnsafeError("a sparse tensor whose axes do not match")
 
 
 def _each_below(numbers, limit: int, what: str) -> None:
   for number in numbers:
     if not 0 <= number < limit:
-      raise _Unsafe(f"the {what} {number} of {limit}")
+      raise _UnsafeError(f"the {what} {number} of {limit}")
 
 

@@ -81,7 +81,7 @@ def write_model_card(
     "## Data",
     "",
     f"Trained on: {description.get('training_data', 'not told')}.",
-    f"Measured on: {measured_on}. None of these speakers was heard in training.",
+    f"Measured on: {measured_on}. No speaker of it was heard in training.",
     "",
     "## Intended use",
     "",

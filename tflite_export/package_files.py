@@ -137,7 +137,7 @@ def _check_count(count: int) -> None:
 def _bounded(name: str, contents: bytes, max_bytes: int) -> bytes:
   if len(contents) > max_bytes:
     raise InputError(
-      f"found more than {max_bytes} bytes in {name!r}, expected no more: get the"
-      " package again"
+      f"found more than {max_bytes} bytes in {name!r}, expected no more: get"
+      " the package again"
     )
   return contents

@@ -88,7 +88,8 @@ def check_signatures(
   if kinds != expected:
     raise InputError(
       f"found the signatures {sorted(kinds)} with other inputs or outputs than"
-      f" this release calls, expected {sorted(expected)}: export the model again"
+      f" this release calls, expected {sorted(expected)}: export the model"
+      " again"
     )
   if not streams:
     return None

@@ -25,7 +25,7 @@ def read_speaker_groups(corpus: str) -> dict[str, tuple[str, ...]]:
   path = os.path.join(corpus, "SPEAKERS.TXT")
   if not os.path.isfile(path):
     return {}
-  columns = _COLUMNS
+  columns: tuple[str, ...] = _COLUMNS
   groups = {}
   try:
     with open(path, encoding="utf-8") as file:

@@ -51,7 +51,9 @@ def build_streamer(
     model: what `build_ctc_model(config)` returned.
     config: its configuration; it streams.
   """
-  frames = config.chunk_frames
+  frames, left_context = config.chunk_frames, config.left_context_frames
+  if frames is None or left_context is None:
+    raise ValueError("found a model that does not stream, expected one")
   log_mel = LogMel()
   mel = LogMelConfig()
   frame_samples = _SUBSAMPLING * mel.hop_samples
@@ -62,7 +64,7 @@ def build_streamer(
   count_part = state_of_layers.reserve(1)
   label_part = state_of_layers.reserve(1)
   pcm_part = state_of_layers.reserve(carried_samples)
-  encoder = _build_encoder(model, config, state_of_layers, clock)
+  encoder = _build_encoder(model, left_context, state_of_layers, clock)
 
   @tf.function(
     input_signature=[
@@ -114,7 +116,7 @@ def build_streamer(
 
 def _build_encoder(
   model: tf.keras.Model,
-  config: ConformerConfig,
+  left_context_frames: int,
   state: StreamState,
   clock: StreamClock,
 ) -> tf.keras.Model:
@@ -141,11 +143,11 @@ def _build_encoder(
       return CarryFrames(state, layer.padding[0], None, name=name)
     if isinstance(layer, RelativePositions):
       return StreamPositionRows(
-        clock, layer.width, config.left_context_frames, name=name
+        clock, layer.width, left_context_frames, name=name
       )
     if isinstance(layer, RelativeAttention):
       return StreamAttention(
-        state, clock, layer.num_heads, config.left_context_frames, name=name
+        state, clock, layer.num_heads, left_context_frames, name=name
       )
     return offline_layer(layer)
 
@@ -153,7 +155,7 @@ def _build_encoder(
     model,
     input_tensors=[
       tf.keras.Input(
-        [config.chunk_frames * _SUBSAMPLING, features.shape[2]],
+        [clock.chunk_frames * _SUBSAMPLING, features.shape[2]],
         batch_size=1,
         name="features",
       ),

@@ -31,6 +31,7 @@ from lingvo_lite.audio.sound_file import (
 )
 from lingvo_lite.stage.errors import InputError
 
+
 def decode_audio(
   contents: tf.Tensor, max_duration_s: float = MAX_DURATION_S
 ) -> tf.Tensor:

@@ -61,11 +61,13 @@ class _Prefix:
 
   __slots__ = ("parent", "label", "children", "bias", "before", "after")
 
-  def __init__(self, parent, label, bias):
-    self.parent: _Prefix | None = parent
-    self.label: int = label
+  def __init__(
+    self, parent: "_Prefix | None", label: int, bias: BiasState
+  ) -> None:
+    self.parent = parent
+    self.label = label
     self.children: dict[int, _Prefix] = {}
-    self.bias: BiasState = bias
+    self.bias = bias
     # Log-probabilities of the paths that end in a blank, and of the others.
     self.before = (_NEVER, _NEVER)
     self.after = (_NEVER, _NEVER)
