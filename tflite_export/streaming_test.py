@@ -1,7 +1,10 @@
 """Streaming equals the whole utterance, however the sound is cut."""
 
 import dataclasses
+import io
 import os
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -18,7 +21,7 @@ from tflite_export.export import export
 from tflite_export.interpreter import Recognizer
 from tflite_export.recipes import RECIPES
 from tflite_export.streaming_model import build_streamer
-from tflite_export.transcription import transcribe_stream
+from tflite_export.transcription import pcm_pieces, transcribe_stream
 
 _CONFIG = ConformerConfig(
   num_blocks=2,
@@ -33,6 +36,13 @@ _CONFIG = ConformerConfig(
   chunk_frames=2,
 )
 # One sample, a logit's edge, a chunk's edge, and long and odd.
+# As on a device without it: whoever imports it gets an error.
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = sys.modules["tensorflow_federated"] = None
+sys.modules["tensorflow_io"] = sys.modules["keras"] = None
+runpy.run_module("tflite_export.transcribe_main", run_name="__main__")
+"""
 _LENGTHS = (1, 639, 640, 641, 1280, 1281, 5000, 33_333)
 
 
@@ -62,7 +72,6 @@ class StreamingModelTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(
     {},
     {"norm": "layer", "chunk_frames": 1},
-    {"norm": "batch", "left_context_frames": 9},
     {"left_context_frames": 0, "chunk_frames": 3},
     {"widths": (("block_00/conv", 1), ("block_01/attention", 1))},
   )
@@ -203,6 +212,41 @@ class StreamingFileTest(tf.test.TestCase):
     self.assertNotEmpty(partial)
     for _, text in partial:
       self.assertStartsWith(recognition.text, text)
+
+  def test_the_command_reads_a_pipe_without_tensorflow(self):
+    pcm = np.round(_sound(16_000) * 2**15).astype("<i2")
+    done = subprocess.run(
+      [
+        sys.executable,
+        "-c",
+        _WITHOUT_TENSORFLOW,
+        f"--model={self.paths['float32']}",
+        "--stream",
+        "--words",
+        "-",
+      ],
+      input=pcm.tobytes(),
+      capture_output=True,
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+      check=True,
+    )
+    recognizer = Recognizer(self.paths["float32"])
+    whole = recognizer.recognize(pcm.astype(np.float32) / 2**15)
+    lines = done.stdout.decode().splitlines()
+    self.assertIn(f"-: {whole.text}", lines)
+    self.assertLen(
+      lines[lines.index(f"-: {whole.text}") + 1 :], len(whole.words)
+    )
+
+  def test_raw_sound_is_read_whole_or_refused(self):
+    pcm = np.arange(-3000, 3000, dtype="<i2")
+    pieces = list(pcm_pieces(io.BytesIO(pcm.tobytes())))
+    self.assertAllEqual(np.concatenate(pieces), pcm.astype(np.float32) / 2**15)
+    self.assertLessEqual(max(piece.size for piece in pieces), 1600)
+    with self.assertRaisesRegex(InputError, "half a sample"):
+      list(pcm_pieces(io.BytesIO(b"abc")))
+    with self.assertRaisesRegex(InputError, "WAV file on standard input"):
+      list(pcm_pieces(io.BytesIO(b"RIFFabcdWAVE")))
 
   def test_misuse_is_told_in_one_line(self):
     recognizer = Recognizer(self.paths["float32"])
