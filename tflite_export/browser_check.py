@@ -72,7 +72,7 @@ await fetch('/result', {method: 'POST', body: JSON.stringify(result)});
 </script>
 """
 
-# The page with a file recognised. A picture is taken once nothing is loading and
+# The page with a file recognised. A picture is taken once nothing loads and
 # this much of the browser's own time has passed.
 _PICTURE = """<!doctype html>
 <iframe id="page" src="/index.html" style="border: 0; width: 700px;

@@ -39,8 +39,11 @@ _CONFIG = ConformerConfig(
 # As on a device without it: whoever imports it gets an error.
 _WITHOUT_TENSORFLOW = """
 import runpy, sys
-sys.modules["tensorflow"] = sys.modules["tensorflow_federated"] = None
-sys.modules["tensorflow_io"] = sys.modules["keras"] = None
+class Missing:
+  def find_spec(self, name, path=None, target=None):
+    if name.startswith(("tensorflow", "keras")):
+      raise ImportError(name)
+sys.meta_path.insert(0, Missing())
 runpy.run_module("tflite_export.transcribe_main", run_name="__main__")
 """
 _LENGTHS = (1, 639, 640, 641, 1280, 1281, 5000, 33_333)
