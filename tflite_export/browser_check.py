@@ -37,11 +37,14 @@ try {
   await status(/ready/);
   const sound = await (await fetch('/sound.wav')).blob();
   const select = find('model');
-  for (const option of [...select.options]) {
+  const choose = async (option) => {
     select.value = option.value;
     select.onchange();
     await wait(200);
-    const loaded = await status(/ready/);
+    return status(/ready/);
+  };
+  for (const option of [...select.options]) {
+    const loaded = await choose(option);
     const files = new DataTransfer();
     files.items.add(new File([sound], 'sound.wav'));
     find('file').files = files.files;
@@ -50,6 +53,7 @@ try {
     result.files.push({model: option.textContent, loaded,
       text: find('text').textContent, speed: find('speed').textContent});
   }
+  await choose(select.options[0]);
   find('speak').onclick();
   await status(/Listening/);
   const partial = [];
@@ -119,7 +123,7 @@ class BrowserResult:
   Attributes:
     files: of each model of the ladder: what the list says of it, how long it
       took to load, the text of the file, the speed.
-    microphone: with the last model.
+    microphone: with the first model.
   """
 
   files: tuple[dict[str, str], ...]

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     heard = os.path.join(folder, "heard.wav")
     with open(heard, "wb") as file:
       file.write(result.microphone.wav)
-    expected = _text(recognizers[-1], read_sound_file(heard))
+    expected = _text(recognizers[0], read_sound_file(heard))
   _compare("microphone", result.microphone.text, expected)
   shown = len(result.microphone.partial)
   print(f"  {shown} transcripts while it listened; {result.microphone.speed}")

@@ -57,7 +57,8 @@ async function speak() {
   const stream = begin();
   microphone = {context, source, stream, pieces: []};
   capture.port.onmessage = ({data}) => {
-    microphone?.pieces.push(data);
+    if (!microphone) return;  // What comes after Stop is not heard.
+    microphone.pieces.push(data);
     work = work.then(() => stream.accept(data)).then(
         (text) => tell(stream, text), fail);
   };
@@ -78,33 +79,33 @@ async function stop() {
   show('Done.');
 }
 
-// What was heard can be played and saved, to see what a mistake is due to.
+// What was heard can be played and saved, to see what a mistake is due to: a WAV
+// file of 32-bit floats, the very samples.
 function keep(pieces) {
   const samples = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const bytes = new DataView(new ArrayBuffer(44 + 2 * samples));
+  const bytes = new DataView(new ArrayBuffer(44 + 4 * samples));
   const text = (place, letters) => {
     for (let i = 0; i < letters.length; i++) {
       bytes.setUint8(place + i, letters.charCodeAt(i));
     }
   };
   text(0, 'RIFF');
-  bytes.setUint32(4, 36 + 2 * samples, true);
+  bytes.setUint32(4, 36 + 4 * samples, true);
   text(8, 'WAVEfmt ');
   bytes.setUint32(16, 16, true);
-  bytes.setUint16(20, 1, true);
+  bytes.setUint16(20, 3, true);
   bytes.setUint16(22, 1, true);
   bytes.setUint32(24, SAMPLE_RATE, true);
-  bytes.setUint32(28, 2 * SAMPLE_RATE, true);
-  bytes.setUint16(32, 2, true);
-  bytes.setUint16(34, 16, true);
+  bytes.setUint32(28, 4 * SAMPLE_RATE, true);
+  bytes.setUint16(32, 4, true);
+  bytes.setUint16(34, 32, true);
   text(36, 'data');
-  bytes.setUint32(40, 2 * samples, true);
+  bytes.setUint32(40, 4 * samples, true);
   let place = 44;
   for (const piece of pieces) {
     for (const value of piece) {
-      const clipped = Math.max(-1, Math.min(32767 / 32768, value));
-      bytes.setInt16(place, Math.round(clipped * 32768), true);
-      place += 2;
+      bytes.setFloat32(place, value, true);
+      place += 4;
     }
   }
   URL.revokeObjectURL(find('heard').href);
