@@ -5,6 +5,9 @@
 writes into DIR: `model.keras`; `initial.keras`, the values it began with, which
 the importance probes reset layers to; `training.json`, the curve; and
 `manifest.json`. Stopped at any moment, the same command goes on.
+
+A streaming preset is trained for both uses at once, on sound as it comes and on
+whole utterances (docs/edge.md).
 """
 
 from lingvo_lite.stage import entry_point
@@ -27,8 +30,10 @@ from lingvo_lite.data.splits import split_held_out
 from lingvo_lite.layers.unit_dropout import RampedKeepRate
 from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.models.ctc_model import build_ctc_model
-from lingvo_lite.models.model_file import save_model
+from lingvo_lite.models.dual_mode import full_context_twin
+from lingvo_lite.models.model_file import load_model, save_model
 from lingvo_lite.models.presets import PRESETS
+from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json, write_json
 from lingvo_lite.stage.manifest import write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
@@ -55,6 +60,12 @@ _NORM = flags.DEFINE_enum(
   "group",
   ["group", "layer", "batch"],
   "Norm of the convolution module. Batch norm cannot be trained federated.",
+)
+_BEGIN_WITH = flags.DEFINE_string(
+  "begin_with",
+  None,
+  "A model.keras of the same shape to begin with, for example to make a"
+  " streaming model of one that is not. Left out: random values.",
 )
 _STEPS = flags.DEFINE_integer("steps", 5000, "Updates.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
@@ -114,14 +125,22 @@ def main(argv: Sequence[str]) -> None:
     model.count_params() / 1e6,
     config.steps,
   )
+  begun_with = []
+  if _BEGIN_WITH.value:
+    begun_with.append(entry_point.user_path(_BEGIN_WITH.value))
+    _set_values(model, begun_with[0])
+    in_training.set_weights(model.get_weights())
   initial_path = os.path.join(out, "initial.keras")
   save_model(model, model_config, initial_path)
   curve_path = os.path.join(out, "training.json")
   checkpoints = os.path.join(out, "checkpoints")
+  modes = [in_training]
+  if model_config.streams:
+    modes.append(full_context_twin(in_training))
 
   def objective(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     keep_rate.set_progress(training.progress)
-    return ctc_objective(in_training, batch)
+    return sum(ctc_objective(mode, batch) for mode in modes) / len(modes)
 
   training = CentralTraining(in_training, objective, config, checkpoints)
   if training.step:
@@ -167,7 +186,7 @@ def main(argv: Sequence[str]) -> None:
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
     seed=_SEED.value,
-    inputs=[u.audio_path for u in utterances],
+    inputs=begun_with + [u.audio_path for u in utterances],
     outputs=[model_path, initial_path, curve_path],
     seconds=history[-1]["seconds"] if history else 0.0,
     metrics={
@@ -185,6 +204,19 @@ def main(argv: Sequence[str]) -> None:
     time.monotonic() - started,
     out,
   )
+
+
+def _set_values(model: tf.keras.Model, path: str) -> None:
+  """Gives a model the values of the one in a file."""
+  other, config = load_model(path)
+  shapes = [[v.shape for v in one.variables] for one in (model, other)]
+  if shapes[0] != shapes[1]:
+    raise InputError(
+      f"found a model of other shapes in {path} ({config.num_blocks} blocks,"
+      f" d_model {config.d_model}), expected those of --preset: begin with"
+      " another one"
+    )
+  model.set_weights(other.get_weights())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lingvo_lite.metrics.word_error_rate import (
   character_error_rate,
   word_error_rate,
 )
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
 # What the chapters of the default corpus are.
@@ -56,9 +56,9 @@ def transcribe_all(
   Returns:
     The texts, in order.
   """
-  idle: queue.SimpleQueue[TfliteRecognizer] = queue.SimpleQueue()
+  idle: queue.SimpleQueue[Recognizer] = queue.SimpleQueue()
   for _ in range(workers):
-    idle.put(TfliteRecognizer(path))
+    idle.put(Recognizer(path))
 
   def transcribe(one: SpokenUtterance) -> str:
     # LiteRT lets go of Python's lock while it computes.

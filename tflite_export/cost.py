@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
 _TYPICAL_SECONDS = 3.0
@@ -46,7 +46,7 @@ def measure_speed(
   Returns:
     The speed of each file.
   """
-  recognizers = [TfliteRecognizer(path) for path in paths]
+  recognizers = [Recognizer(path) for path in paths]
   typical = min(spoken, key=lambda one: abs(one.seconds - _TYPICAL_SECONDS))
   step = max(1, len(spoken) // _RATED_UTTERANCES)
   rated = list(spoken)[::step][:_RATED_UTTERANCES]
@@ -102,7 +102,7 @@ def peak_rss_bytes(path: str) -> int:
   return int(done.stdout)
 
 
-def _seconds(recognizer: TfliteRecognizer, one: SpokenUtterance) -> float:
+def _seconds(recognizer: Recognizer, one: SpokenUtterance) -> float:
   started = time.perf_counter()
   recognizer.recognize(one.pcm)
   return time.perf_counter() - started

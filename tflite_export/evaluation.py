@@ -9,7 +9,7 @@ from lingvo_lite.stage.files import read_json
 from tflite_export.accuracy import accuracy_by_domain, transcribe_all
 from tflite_export.cost import measure_speed, peak_rss_bytes
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
 _BASELINE = "float32"
@@ -32,7 +32,7 @@ def evaluate(
   """
   # Everything that can be wrong with the files, before time is spent.
   recipes = [
-    TfliteRecognizer(path).description["recipe"]["name"] for path in paths
+    Recognizer(path).description["recipe"]["name"] for path in paths
   ]
   exports = [_read_export(path) for path in paths]
   contents = [_read_bytes(path) for path in paths]

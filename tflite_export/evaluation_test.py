@@ -15,7 +15,7 @@ from lingvo_lite.stage.files import write_json
 from tflite_export.compress import compress
 from tflite_export.evaluation import evaluate
 from tflite_export.export import export
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.recipes import Recipe
 from tflite_export.speech import SpokenUtterance, load_speech
 from tflite_export.transcription import transcribe_files
@@ -124,7 +124,7 @@ class EvaluationTest(absltest.TestCase):
   def transcribe(self, *paths):
     """Returns the texts by path, and the error or nothing."""
     found = {}
-    recognizer = TfliteRecognizer(self.paths["int8"])
+    recognizer = Recognizer(self.paths["int8"])
     try:
       for path, text in transcribe_files(recognizer, paths):
         found[path] = text

@@ -18,6 +18,7 @@ from tflite_export.parity import check_parity
 from tflite_export.qat.grid import find_grid
 from tflite_export.qat.quantizers import kernel_of
 from tflite_export.quantize import check_integers, quantize
+from tflite_export.streaming_signatures import add_stream_ends
 
 
 def export(
@@ -52,8 +53,9 @@ def export(
     find_grid(kernel_of(compressed.model.get_layer(name)).numpy(), bits)
     for name, bits in compressed.bits_by_layer.items()
   ]
-  model = read_flatbuffer(quantize(convert(compressed.model), grids))
+  model = read_flatbuffer(quantize(convert(compressed.model, config), grids))
   trim(model)
+  add_stream_ends(model)
   describe(
     model,
     vocabulary.labels,

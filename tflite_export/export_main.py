@@ -18,8 +18,11 @@ from absl import flags, logging
 
 from lingvo_lite.data.default_corpus import NAME, extract_default_corpus
 from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import write_manifest
+from tflite_export.compress import CompressedModel
 from tflite_export.compressed_file import MODEL, RECIPE, load_compressed
 from tflite_export.export import export
 from tflite_export.speech import load_speech
@@ -33,6 +36,11 @@ _CORPUS = flags.DEFINE_string(
   "Folder with speech below server/, in the LibriSpeech layout, on which the"
   " file is compared with Keras. Left out: the default corpus.",
 )
+_FULL_CONTEXT = flags.DEFINE_bool(
+  "full_context",
+  False,
+  "Export a streaming model for whole utterances: attention sees all frames.",
+)
 _OUT = flags.DEFINE_string("out", None, "Folder to write into.", required=True)
 _UTTERANCES = 8
 
@@ -42,6 +50,8 @@ def main(argv: Sequence[str]) -> None:
   del argv
   folders = [entry_point.user_path(folder) for folder in _MODEL.value]
   models = [load_compressed(folder) for folder in folders]
+  if _FULL_CONTEXT.value:
+    models = [_with_full_context(*model) for model in models]
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
     training_data = os.path.basename(corpus)
@@ -86,6 +96,18 @@ def main(argv: Sequence[str]) -> None:
       parity["relative_error"],
       path,
     )
+
+
+def _with_full_context(
+  compressed: CompressedModel, config: ConformerConfig
+) -> tuple[CompressedModel, ConformerConfig]:
+  """Returns the other mode of a model that was trained for both."""
+  config = dataclasses.replace(
+    config, left_context_frames=None, chunk_frames=None
+  )
+  model = build_ctc_model(config)
+  model.set_weights(compressed.model.get_weights())
+  return dataclasses.replace(compressed, model=model), config
 
 
 if __name__ == "__main__":

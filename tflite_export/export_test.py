@@ -18,7 +18,7 @@ from tflite_export.compress import compress
 from tflite_export.convert import convert
 from tflite_export.export import export
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
 from tflite_export.parity import check_parity
 from tflite_export.pruning.n_of_m import check_kept_of
@@ -122,7 +122,7 @@ class ExportTest(tf.test.TestCase):
 
   def test_files_compute_what_keras_does_at_any_length(self):
     for name, compressed in self.compressed.items():
-      recognizer = TfliteRecognizer(self.path(name))
+      recognizer = Recognizer(self.path(name))
       for pcm in _speech():
         features = LogMel()(pcm[np.newaxis])
         lengths = tf.constant([features.shape[1]])
@@ -157,7 +157,7 @@ class ExportTest(tf.test.TestCase):
     self.assertEqual(matrices, 13)
 
   def test_labels_and_description_are_in_the_file(self):
-    recognizer = TfliteRecognizer(self.path("int4_2of4"))
+    recognizer = Recognizer(self.path("int4_2of4"))
     self.assertLen(recognizer.labels, 28)
     self.assertEqual(recognizer.labels[:4], (" ", "'", "A", "B"))
     self.assertEqual(recognizer.description["recipe"]["kept_of"], [2, 4])
@@ -188,11 +188,11 @@ class ExportTest(tf.test.TestCase):
     layer.kernel.assign(integers * np.float32(0.03))
     grid = find_grid(layer.kernel.numpy(), 4)
     self.assertAllEqual(grid.integers, integers)
-    written = quantize(convert(model), [grid])
+    written = quantize(convert(model, _CONFIG), [grid])
     check_integers(written, [grid])
 
   def test_a_grid_that_is_not_in_the_file_is_an_error(self):
-    contents = convert(self.model)
+    contents = convert(self.model, _CONFIG)
     other = Grid(4, np.ones([16, 29], np.int8), np.ones([1, 29], np.float32))
     with self.assertRaisesRegex(InputError, "1 of 1 trained kernels missing"):
       quantize(contents, [other])
@@ -201,8 +201,8 @@ class ExportTest(tf.test.TestCase):
 
   def test_another_model_is_noticed_and_leaves_no_file(self):
     path = os.path.join(self.folder, "wrong", "wrong.tflite")
-    stranger = convert(build_ctc_model(_CONFIG, seed=7))
-    with mock.patch.object(export_module, "convert", lambda model: stranger):
+    stranger = convert(build_ctc_model(_CONFIG, seed=7), _CONFIG)
+    with mock.patch.object(export_module, "convert", lambda *_: stranger):
       with self.assertRaisesRegex(InputError, "differ from Keras by"):
         export(self.compressed["float32"], _CONFIG, _speech(), "noise", path)
     self.assertEmpty(os.listdir(os.path.dirname(path)))
@@ -224,22 +224,23 @@ class ExportTest(tf.test.TestCase):
       "truncated": (whole[: len(whole) // 2], "damaged|differs"),
       "flipped": (bytes(flipped), "SHA-256 does not match"),
       "sound": (b"RIFF0000WAVEfmt ", "expected a .tflite"),
-      "another": (convert(self.model), "without the digest"),
+      "another": (convert(self.model, _CONFIG), "without the digest"),
     }
     for name, (contents, message) in cases.items():
       path = os.path.join(self.folder, f"bad_{name}.tflite")
       with open(path, "wb") as file:
         file.write(contents)
       with self.assertRaisesRegex(InputError, message) as caught:
-        TfliteRecognizer(path)
+        Recognizer(path)
       self.assertIn(path, str(caught.exception))
     with self.assertRaisesRegex(InputError, "found no file"):
-      TfliteRecognizer(os.path.join(self.folder, "none.tflite"))
+      Recognizer(os.path.join(self.folder, "none.tflite"))
 
   def test_bad_sound_is_told_in_one_line(self):
-    recognizer = TfliteRecognizer(self.path("int8"))
-    for pcm in (np.zeros(0), np.zeros([2, 100])):
-      with self.assertRaisesRegex(InputError, "samples of shape"):
+    recognizer = Recognizer(self.path("int8"))
+    cases = ((np.zeros(0), "no sample"), (np.zeros([2, 9]), "shape"))
+    for pcm, found in cases:
+      with self.assertRaisesRegex(InputError, found):
         recognizer.recognize(pcm)
     with self.assertRaisesRegex(InputError, "not numbers"):
       recognizer.recognize(np.array([0.0, np.nan]))

@@ -50,7 +50,8 @@ def bytes_by_kind(contents: bytes) -> dict[str, int]:
       else:
         kinds["float_vectors"] += data.size
   for entry in model.metadata or []:
-    kinds["metadata"] += len(model.buffers[entry.buffer].data)
+    contained = model.buffers[entry.buffer].data
+    kinds["metadata"] += 0 if contained is None else len(contained)
   kinds["graph"] = len(contents) - sum(kinds.values())
   return kinds
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator
 
 import flatbuffers
@@ -10,6 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
+from tflite_export.flatbuffer_check import check_structure
 
 FILE_IDENTIFIER = b"TFL3"
 LABELS = "labels"
@@ -47,18 +47,22 @@ class _SharingBuilder(flatbuffers.Builder):
 
 
 def read_flatbuffer(contents: bytes) -> schema.ModelT:
-  """Parses a .tflite file of our own making.
+  """Parses a .tflite file.
 
   Args:
-    contents: the file.
+    contents: the file; whoever made it.
 
   Returns:
     An object that may be altered and given to `write_flatbuffer`. All buffers
     are inside, also those that the file keeps behind the flatbuffer.
+
+  Raises:
+    InputError: the file is not one that is safe to read.
   """
+  check_structure(contents)
   model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(contents, 0))
   for buffer in model.buffers:
-    if buffer.offset:
+    if buffer.offset or buffer.size:
       end = buffer.offset + buffer.size
       buffer.data = np.frombuffer(contents[buffer.offset : end], np.uint8)
       buffer.offset = buffer.size = 0
@@ -134,7 +138,9 @@ def seal(model: schema.ModelT) -> bytes:
 def check_seal(contents: bytes) -> None:
   """Checks a file before any native code reads it.
 
-  Native readers trust the offsets in a file: one wrong bit can crash them.
+  Native readers trust the offsets in a file: one wrong bit can crash them. The
+  digest tells chance from intention no better than who wrote the file, so its
+  structure is checked too.
 
   Args:
     contents: the file, perhaps damaged.
@@ -147,13 +153,8 @@ def check_seal(contents: bytes) -> None:
       f"found a file that begins with {contents[:8]!r}, expected a .tflite"
       " file: export the model again"
     )
-  mend = "copy or export it again"
-  try:
-    start = _digest_start(schema.Model.GetRootAs(contents, 0))
-  except (struct.error, IndexError, ValueError, OverflowError, TypeError):
-    raise InputError(
-      f"found a damaged .tflite file, expected a whole one: {mend}"
-    ) from None
+  check_structure(contents)
+  start = _digest_start(schema.Model.GetRootAs(contents, 0))
   if start is None:
     raise InputError(
       "found a .tflite file without the digest that this project's exporter"
@@ -164,7 +165,8 @@ def check_seal(contents: bytes) -> None:
   if hashlib.sha256(blank).digest() != found:
     raise InputError(
       "found a .tflite file that differs from what was exported (its SHA-256"
-      f" does not match), expected it unchanged and whole: {mend}"
+      " does not match), expected it unchanged and whole: copy or export it"
+      " again"
     )
 
 
@@ -172,7 +174,9 @@ def read_metadata(contents: bytes, name: str) -> bytes | None:
   """Returns a named piece of metadata of a checked file, or None."""
   model = schema.Model.GetRootAs(contents, 0)
   buffer = _metadata_buffer(model, name)
-  return None if buffer is None else buffer.DataAsNumpy().tobytes()
+  if buffer is None or buffer.DataIsNone():
+    return None
+  return buffer.DataAsNumpy().tobytes()
 
 
 def _metadata_buffer(model: schema.Model, name: str) -> schema.Buffer | None:

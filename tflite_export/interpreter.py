@@ -3,13 +3,14 @@
 Needs neither TensorFlow nor the training code, only LiteRT and NumPy.
 """
 
-import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from lingvo_lite.decoding.prefix_beam import BeamConfig
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import require_file
 from tflite_export.flatbuffer import (
@@ -19,40 +20,39 @@ from tflite_export.flatbuffer import (
   read_metadata,
 )
 from tflite_export.quiet import quiet_standard_error
+from tflite_export.reading import Reading, Recognition
+from tflite_export.stream import Step, Stream, checked_pcm
+from tflite_export.streaming_signatures import FLUSH, INIT_STATE, STREAM
 
 SIGNATURE = "transcribe"
 _INPUTS = ["pcm"]
 _OUTPUTS = ["count", "labels", "logits"]
+_STEP_INPUTS = ["pcm", "samples", "state"]
+_STEP_OUTPUTS = ["count", "frames", "labels", "logits", "state"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recognition:
-  """What a model makes of one utterance.
-
-  Attributes:
-    text: the words.
-    labels: int32[N], the ids of its characters.
-    logits: float32[T', V].
-  """
-
-  text: str
-  labels: np.ndarray
-  logits: np.ndarray
-
-
-class TfliteRecognizer:
+class Recognizer:
   """A loaded .tflite file.
 
   Args:
     path: the file.
     num_threads: that it computes with.
+    beam: how to search for the likeliest text; None: the best label of each
+      frame, which the graph itself reads.
+
+  Attributes:
+    labels: the characters of the labels' ids.
+    description: what the exporter wrote into the file.
+    chunk_samples: of a stream; None: the model does not stream.
 
   Raises:
     InputError: the file is missing, empty, damaged, or not of this project's
       exporter. That is found before native code sees the file.
   """
 
-  def __init__(self, path: str, num_threads: int = 1):
+  def __init__(
+    self, path: str, num_threads: int = 1, beam: BeamConfig | None = None
+  ):
     require_file(path, "a .tflite file written by this project's exporter")
     with open(path, "rb") as file:
       contents = file.read()
@@ -61,9 +61,11 @@ class TfliteRecognizer:
       self.labels = _read_labels(contents)
       self.description = _read_description(contents)
       self._interpreter = _load(contents, num_threads)
-      self._runner = _runner(self._interpreter)
+      self._runner = _runner(self._interpreter, SIGNATURE, _INPUTS, _OUTPUTS)
+      self._stepper, self.chunk_samples = _stepper(self._interpreter)
     except InputError as error:
       raise InputError(f"{path}: {error}") from None
+    self._reading = Reading(self.labels, beam)
     self.path = path
 
   def recognize(self, pcm: np.ndarray) -> Recognition:
@@ -78,21 +80,29 @@ class TfliteRecognizer:
     Raises:
       InputError: there is no sample, or one is not a number.
     """
-    pcm = np.asarray(pcm, np.float32)
-    if pcm.ndim != 1 or pcm.size == 0:
+    pcm = checked_pcm(pcm)
+    if pcm.size == 0:
       raise InputError(
-        f"found samples of shape {list(pcm.shape)}, expected one channel with"
-        " at least one sample"
-      )
-    if not np.isfinite(pcm).all():
-      raise InputError(
-        "found samples that are not numbers (NaN or infinite), expected numbers"
-        " in [-1, 1]: write the audio again"
+        "found no sample, expected at least one: is the recording empty?"
       )
     outputs = self._runner(pcm=pcm[np.newaxis])
     labels = outputs["labels"][: int(outputs["count"])]
-    text = "".join(self.labels[label] for label in labels)
-    return Recognition(text, labels, outputs["logits"][0])
+    return self._reading.of_whole(outputs["logits"][0], labels)
+
+  def stream(self) -> Stream:
+    """Begins an utterance that comes piece by piece.
+
+    Several may go on at once, but not in several threads.
+
+    Raises:
+      InputError: the model does not stream.
+    """
+    if self._stepper is None or self.chunk_samples is None:
+      raise InputError(
+        f"{self.path}: found a model for whole utterances, expected one that"
+        " streams: train one with --preset=tiny_streaming and export it"
+      )
+    return Stream(self._stepper, self.chunk_samples, self._reading.begin())
 
 
 def _load(contents: bytes, num_threads: int) -> litert.Interpreter:
@@ -110,17 +120,48 @@ def _load(contents: bytes, num_threads: int) -> litert.Interpreter:
     ) from error
 
 
-def _runner(loaded: litert.Interpreter) -> litert.SignatureRunner:
-  signature = loaded.get_signature_list().get(SIGNATURE)
+def _runner(
+  loaded: litert.Interpreter,
+  name: str,
+  inputs: Sequence[str],
+  outputs: Sequence[str],
+) -> litert.SignatureRunner:
+  signature = loaded.get_signature_list().get(name)
   if signature is None or (
-    sorted(signature["inputs"]) != _INPUTS
-    or sorted(signature["outputs"]) != _OUTPUTS
+    sorted(signature["inputs"]) != inputs
+    or sorted(signature["outputs"]) != outputs
   ):
     raise InputError(
-      f"found the signatures {loaded.get_signature_list()}, expected"
-      f" {SIGNATURE!r} from {_INPUTS} to {_OUTPUTS}: export the model again"
+      f"found the signatures {loaded.get_signature_list()}, expected {name!r}"
+      f" from {inputs} to {outputs}: export the model again"
     )
-  return loaded.get_signature_runner(SIGNATURE)
+  return loaded.get_signature_runner(name)
+
+
+def _stepper(loaded: litert.Interpreter) -> tuple[Step | None, int | None]:
+  """Returns how to take one step of a stream, and a chunk's samples."""
+  if STREAM not in loaded.get_signature_list():
+    return None, None
+  stream = _runner(loaded, STREAM, _STEP_INPUTS, _STEP_OUTPUTS)
+  flush = _runner(loaded, FLUSH, _STEP_INPUTS, _STEP_OUTPUTS)
+  begin = _runner(loaded, INIT_STATE, [], ["state"])
+  samples = int(stream.get_input_details()["pcm"]["shape"][1])
+
+  def step(
+    pcm: np.ndarray, state: np.ndarray | None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    if state is None:
+      state = begin()["state"]
+    chunk = np.zeros([1, samples], np.float32)
+    chunk[0, : pcm.size] = pcm
+    run = stream if pcm.size == samples else flush
+    outputs = run(
+      pcm=chunk, samples=np.array([pcm.size], np.int32), state=state
+    )
+    frames = -(-pcm.size * outputs["logits"].shape[1] // samples)
+    return outputs["logits"][0, :frames], outputs["state"]
+
+  return step, samples
 
 
 def _read_labels(contents: bytes) -> tuple[str, ...]:

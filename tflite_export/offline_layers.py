@@ -12,6 +12,8 @@ import math
 
 import tensorflow as tf
 
+from lingvo_lite.layers.relative_attention import visible
+
 _NEVER = -1e9
 
 
@@ -140,8 +142,9 @@ class UtteranceAttention(tf.keras.layers.Layer):
 
   Args:
     num_heads: N.
-    causal: whether a frame sees no later one.
+    causal: whether a frame sees no frame after its chunk.
     left_context_frames: how many earlier frames a frame sees; None: all.
+    chunk_frames: frames of a chunk; None: all.
   """
 
   def __init__(
@@ -149,12 +152,14 @@ class UtteranceAttention(tf.keras.layers.Layer):
     num_heads: int,
     causal: bool,
     left_context_frames: int | None,
+    chunk_frames: int | None,
     **kwargs,
   ):
     super().__init__(**kwargs)
     self.num_heads = num_heads
     self.causal = causal
     self.left_context_frames = left_context_frames
+    self.chunk_frames = chunk_frames
 
   def build(self, shapes) -> None:
     shape = [self.num_heads, shapes[0][-1] // self.num_heads]
@@ -186,8 +191,11 @@ class UtteranceAttention(tf.keras.layers.Layer):
     )
     frames = tf.shape(inputs[0])[0]
     scores += self._by_distance(by_position, frames)
-    if self.causal or self.left_context_frames is not None:
-      scores += self._mask(frames)
+    seen = visible(
+      frames, self.causal, self.left_context_frames, self.chunk_frames
+    )
+    if seen is not None:
+      scores += (1.0 - tf.cast(seen, tf.float32)) * _NEVER
     context = tf.matmul(tf.nn.softmax(scores), tf.transpose(value, [1, 0, 2]))
     return tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, width])
 
@@ -202,14 +210,3 @@ class UtteranceAttention(tf.keras.layers.Layer):
     padded = tf.reshape(padded, [self.num_heads, -1, frames])[:, 1:]
     shifted = tf.reshape(padded, [self.num_heads, frames, -1])
     return shifted[:, :, :frames]
-
-  def _mask(self, frames: tf.Tensor) -> tf.Tensor:
-    """Returns 0 where attention is allowed, else a large negative number."""
-    index = tf.range(frames)
-    distance = tf.expand_dims(index, 1) - tf.expand_dims(index, 0)
-    allowed = tf.ones_like(distance, tf.bool)
-    if self.causal:
-      allowed &= distance >= 0
-    if self.left_context_frames is not None:
-      allowed &= distance <= self.left_context_frames
-    return (1.0 - tf.cast(allowed, tf.float32)) * _NEVER

@@ -40,7 +40,7 @@ def build_offline_model(model: tf.keras.Model) -> tf.keras.Model:
       tf.keras.Input(features.shape[1:], batch_size=1, name="features"),
       tf.keras.Input([], batch_size=1, dtype=lengths.dtype, name="lengths"),
     ],
-    clone_function=_offline_layer,
+    clone_function=offline_layer,
   )
   offline.set_weights(model.get_weights())
   return offline
@@ -87,8 +87,8 @@ def build_transcriber(model: tf.keras.Model) -> tf.Module:
   return module
 
 
-def _offline_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-  """Returns the layer that stands in for `layer`."""
+def offline_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+  """Returns the layer that stands in for `layer` on a whole utterance."""
   name = layer.name
   if isinstance(layer, MaskFrames):
     # After the subsampling, frames are rows.
@@ -110,6 +110,10 @@ def _offline_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     return PositionRows(layer.width, name=name)
   if isinstance(layer, RelativeAttention):
     return UtteranceAttention(
-      layer.num_heads, layer.causal, layer.left_context_frames, name=name
+      layer.num_heads,
+      layer.causal,
+      layer.left_context_frames,
+      layer.chunk_frames,
+      name=name,
     )
   return layer.__class__.from_config(layer.get_config())

@@ -13,7 +13,7 @@ import tensorflow as tf
 from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.decoding.greedy import greedy_decode
 from lingvo_lite.stage.errors import InputError
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 
 # float32 files differ by the order of additions alone. Integer kernels round
 # activations to 8 bits in each row, about 1%; nonsense was 200% and more.
@@ -31,12 +31,15 @@ class Parity:
       of the standard deviation of the Keras logits.
     label_agreement: fraction of the frames with the same best label.
     utterances: how many were compared.
+    streaming_relative_error: as `relative_error`, of the same sound given chunk
+      by chunk; None: the model does not stream.
   """
 
   max_abs_logit_diff: float
   relative_error: float
   label_agreement: float
   utterances: int
+  streaming_relative_error: float | None
 
 
 def check_parity(
@@ -62,9 +65,9 @@ def check_parity(
   """
   if not speech:
     raise InputError("found no speech to compare on, expected an utterance")
-  recognizer = TfliteRecognizer(path)
+  recognizer = Recognizer(path)
   log_mel = LogMel()
-  found, expected = [], []
+  found, expected, streamed = [], [], []
   for pcm in speech:
     features = log_mel(pcm[np.newaxis])
     reference = model([features, tf.shape(features)[1:2]]).numpy()[0]
@@ -85,28 +88,39 @@ def check_parity(
         " fault of the exporter, please report it"
       )
     found.append(result.logits)
+    if recognizer.chunk_samples is not None:
+      stream = recognizer.stream()
+      stream.accept(pcm)
+      streamed.append(stream.finish().logits)
     expected.append(reference)
-  parity = _compare(
-    np.concatenate(found), np.concatenate(expected), len(speech)
-  )
+  parity = _compare(found, expected, streamed)
   limit = _INTEGER_LIMIT if integers else _FLOAT_LIMIT
-  # Not `>`: a NaN must not pass.
-  if not parity.relative_error <= limit:
-    raise InputError(
-      f"found logits that differ from Keras by {parity.relative_error:.3g} of"
-      f" their spread on LiteRT, expected at most {limit:g}: this file would"
-      " recognise wrongly, so it was not written; choose another recipe"
-    )
+  for error in (parity.relative_error, parity.streaming_relative_error or 0.0):
+    # Not `>`: a NaN must not pass.
+    if not error <= limit:
+      raise InputError(
+        f"found logits that differ from Keras by {error:.3g} of their spread on"
+        f" LiteRT, expected at most {limit:g}: this file would recognise"
+        " wrongly, so it was not written; choose another recipe"
+      )
   return parity
 
 
 def _compare(
-  found: np.ndarray, expected: np.ndarray, utterances: int
+  found: Sequence[np.ndarray],
+  expected: Sequence[np.ndarray],
+  streamed: Sequence[np.ndarray],
 ) -> Parity:
-  difference = found - expected
+  whole, reference = np.concatenate(found), np.concatenate(expected)
+
+  def relative_error(logits: np.ndarray) -> float:
+    mean_square = np.mean((logits - reference) ** 2)
+    return float(np.sqrt(mean_square) / max(reference.std(), 1e-9))
+
   return Parity(
-    float(np.abs(difference).max()),
-    float(np.sqrt(np.mean(difference**2)) / max(expected.std(), 1e-9)),
-    float(np.mean(found.argmax(-1) == expected.argmax(-1))),
-    utterances,
+    float(np.abs(whole - reference).max()),
+    relative_error(whole),
+    float(np.mean(whole.argmax(-1) == reference.argmax(-1))),
+    len(found),
+    relative_error(np.concatenate(streamed)) if streamed else None,
   )

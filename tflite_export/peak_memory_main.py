@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.interpreter import TfliteRecognizer
+from tflite_export.interpreter import Recognizer
 
 _SAMPLES = 48_000
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) != 2:
     raise InputError("found no file, expected one .tflite file")
   noise = np.random.default_rng(0).normal(0, 0.05, _SAMPLES)
-  TfliteRecognizer(argv[1]).recognize(noise.astype(np.float32))
+  Recognizer(argv[1]).recognize(noise.astype(np.float32))
   # Not `ru_maxrss`: a child begins with its parent's.
   with open("/proc/self/status", encoding="ascii") as status:
     peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read(), re.MULTILINE)

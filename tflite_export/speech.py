@@ -7,7 +7,8 @@ from concurrent import futures
 import numpy as np
 import tqdm
 
-from lingvo_lite.audio.decode import SAMPLE_RATE_HZ, decode_file
+from lingvo_lite.audio.decode import decode_file
+from lingvo_lite.audio.sound_file import SAMPLE_RATE_HZ
 from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.stage.errors import InputError
 

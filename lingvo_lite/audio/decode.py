@@ -12,27 +12,24 @@ do well, others do:
   signal by 2 to 4 ms and takes more than ten times as long.
 """
 
-import fractions
 import functools
 import io
-import mmap
-import os
 
 import numpy as np
-import scipy.signal
 import soundfile
 import tensorflow as tf
 import tensorflow_io as tfio
 
-from lingvo_lite.audio.header import KINDS, AudioHeader, parse_header, truncated
+from lingvo_lite.audio.header import KINDS, parse_header, truncated
+from lingvo_lite.audio.sound_file import (
+  MAX_DURATION_S,
+  SAMPLE_RATE_HZ,
+  check_duration,
+  check_samples,
+  file_header,
+  resample,
+)
 from lingvo_lite.stage.errors import InputError
-
-SAMPLE_RATE_HZ = 16_000
-MIN_DURATION_S = 0.1
-MAX_DURATION_S = 60.0
-
-# A peak below one step of 16-bit audio is silence, whatever the codec made.
-SILENCE = 2.0**-15
 
 
 def decode_audio(
@@ -87,7 +84,7 @@ def decode_audio(
     tf.equal(rate, SAMPLE_RATE_HZ),
     lambda: mono,
     lambda: tf.numpy_function(
-      _resample, [mono, rate], tf.float32, stateful=False
+      resample, [mono, rate], tf.float32, stateful=False
     ),
   )
   samples.set_shape([None])
@@ -117,8 +114,8 @@ def decode_file(
       too short, too long, silent, or holds samples that are not numbers.
   """
   try:
-    header = _file_header(path)
-    _check_duration(header.duration_s, max_duration_s)
+    header = file_header(path)
+    check_duration(header.duration_s, max_duration_s)
     try:
       contents = tf.io.read_file(path)
       samples = decode_audio(contents, max_duration_s).numpy()
@@ -130,64 +127,10 @@ def decode_file(
   return samples
 
 
-def check_samples(
-  samples: np.ndarray, max_duration_s: float = MAX_DURATION_S
-) -> None:
-  """Checks decoded audio.
-
-  Args:
-    samples: float32[S], 16 kHz.
-    max_duration_s: longest audio accepted, in seconds.
-
-  Raises:
-    InputError: if it is too short, too long, silent or not all numbers.
-  """
-  duration_s = samples.size / SAMPLE_RATE_HZ
-  if duration_s < MIN_DURATION_S:
-    raise InputError(
-      f"found {duration_s:.4f} s of audio, expected at least "
-      f"{MIN_DURATION_S} s: record it again or remove it"
-    )
-  _check_duration(duration_s, max_duration_s)
-  if not np.isfinite(samples).all():
-    raise InputError(
-      "found samples that are not numbers (NaN or infinite), expected "
-      "numbers in [-1, 1]: write the file again"
-    )
-  if np.abs(samples).max() < SILENCE:
-    raise InputError(
-      "found digital silence (not one bit of 16 is set), expected speech: "
-      "record it again or remove it"
-    )
-
-
-def _check_duration(duration_s: float, max_duration_s: float) -> None:
-  if duration_s > max_duration_s:
-    raise InputError(
-      f"found {duration_s:.1f} s of audio, expected at most "
-      f"{max_duration_s:g} s: cut it into utterances"
-    )
-
-
-def _file_header(path: str) -> AudioHeader:
-  """Reads the header of a file without reading the whole file."""
-  try:
-    with open(path, "rb") as file:
-      if not os.fstat(file.fileno()).st_size:
-        return parse_header(b"")  # An empty file cannot be mapped.
-      with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
-        return parse_header(contents)
-  except OSError as error:
-    raise InputError(
-      f"found no readable file ({error.strerror}), expected audio: check "
-      "the path"
-    ) from None
-
-
 def _probe(max_duration_s: float, contents: bytes) -> tuple[np.int64, ...]:
   """The header as numbers, for the graph."""
   header = parse_header(_as_bytes(contents))
-  _check_duration(header.duration_s, max_duration_s)
+  check_duration(header.duration_s, max_duration_s)
   return (
     np.int64(KINDS.index(header.kind)),
     np.int64(header.sample_rate_hz),
@@ -221,12 +164,3 @@ def _mono(samples: tf.Tensor, zero: float, full_scale: float) -> tf.Tensor:
   """Scales [S, channels] to [-1, 1] and averages the channels."""
   scaled = (tf.cast(samples, tf.float32) - zero) / full_scale
   return tf.reduce_mean(scaled, axis=-1)
-
-
-def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-  """Resamples float32[S] from `rate_hz`; no delay, ceil(S * ratio) samples."""
-  ratio = fractions.Fraction(SAMPLE_RATE_HZ, int(rate_hz))
-  resampled = scipy.signal.resample_poly(
-    samples, ratio.numerator, ratio.denominator
-  )
-  return resampled.astype(np.float32)

@@ -8,15 +8,14 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from lingvo_lite.audio.decode import (
+from lingvo_lite.audio.decode import decode_audio, decode_file
+from lingvo_lite.audio.log_mel import LogMel
+from lingvo_lite.audio.sound_file import (
   MAX_DURATION_S,
   MIN_DURATION_S,
   SAMPLE_RATE_HZ,
   SILENCE,
-  decode_audio,
-  decode_file,
 )
-from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.text.vocabulary import CharacterVocabulary

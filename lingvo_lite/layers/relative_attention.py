@@ -4,6 +4,7 @@ The matrices around it (query, key, value, position, output) are `Dense` layers
 of their own, so that pruning and quantisation see them.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -54,8 +55,9 @@ class RelativeAttention(tf.keras.layers.Layer):
 
   Args:
     num_heads: N.
-    causal: whether a frame sees no later one.
+    causal: whether a frame sees no frame after its chunk.
     left_context_frames: how many earlier frames a frame sees; None: all.
+    chunk_frames: frames of a chunk, counted from the first frame; None: all.
 
   Reference: Dai et al. 2019, "Transformer-XL", section 3.3; as the Conformer
   uses it (Gulati et al. 2020, section 2.1).
@@ -66,12 +68,22 @@ class RelativeAttention(tf.keras.layers.Layer):
     num_heads: int,
     causal: bool = False,
     left_context_frames: int | None = None,
+    chunk_frames: int | None = 1,
     **kwargs,
   ):
     super().__init__(**kwargs)
     self.num_heads = num_heads
     self.causal = causal
     self.left_context_frames = left_context_frames
+    self.chunk_frames = chunk_frames
+
+  def full_context_twin(self) -> "RelativeAttention":
+    """Returns a layer that sees all frames, with this one's own variables."""
+    twin = RelativeAttention(self.num_heads, name=self.name)
+    twin.content_bias = self.content_bias
+    twin.position_bias = self.position_bias
+    twin.built = True
+    return twin
 
   def build(self, input_shapes: Sequence[tf.TensorShape]) -> None:
     shape = [self.num_heads, input_shapes[0][-1] // self.num_heads]
@@ -115,14 +127,10 @@ class RelativeAttention(tf.keras.layers.Layer):
   def _mask(self, lengths: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
     """Returns 0 where attention is allowed, else a large negative number."""
     allowed = frame_mask(lengths, frames)[:, tf.newaxis, tf.newaxis]
-    if self.causal or self.left_context_frames is not None:
-      index = tf.range(frames)
-      distance = index[:, tf.newaxis] - index[tf.newaxis]
-      near = tf.ones_like(distance, tf.bool)
-      if self.causal:
-        near &= distance >= 0
-      if self.left_context_frames is not None:
-        near &= distance <= self.left_context_frames
+    near = visible(
+      frames, self.causal, self.left_context_frames, self.chunk_frames
+    )
+    if near is not None:
       allowed *= tf.cast(near, tf.float32)
     return (1.0 - allowed) * _NEVER
 
@@ -132,7 +140,32 @@ class RelativeAttention(tf.keras.layers.Layer):
       "num_heads": self.num_heads,
       "causal": self.causal,
       "left_context_frames": self.left_context_frames,
+      "chunk_frames": self.chunk_frames,
     }
+
+
+def visible(
+  frames: tf.Tensor,
+  causal: bool,
+  left_context_frames: int | None,
+  chunk_frames: int | None,
+) -> tf.Tensor | None:
+  """Returns bool[T, T], True where row i sees column j; None: everywhere.
+
+  Args:
+    frames: int32[], T.
+    causal: as in `RelativeAttention`.
+    left_context_frames: as in `RelativeAttention`.
+    chunk_frames: as in `RelativeAttention`.
+  """
+  limits = []
+  index = tf.range(frames)
+  row, column = tf.expand_dims(index, 1), tf.expand_dims(index, 0)
+  if causal and chunk_frames is not None:
+    limits.append(column < (row // chunk_frames + 1) * chunk_frames)
+  if left_context_frames is not None:
+    limits.append(row - column <= left_context_frames)
+  return functools.reduce(tf.logical_and, limits) if limits else None
 
 
 def _match_positions(query: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:

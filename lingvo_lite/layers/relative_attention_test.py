@@ -34,7 +34,7 @@ def _by_formula(layer, query, key, value, positions, length, allowed):
     # Position row r holds the distance T - 1 - r.
     p = positions[:, head]
     for i in range(_FRAMES):
-      seen = [j for j in range(length) if allowed(i - j)]
+      seen = [j for j in range(length) if allowed(i, j)]
       if not seen:
         continue  # A padding frame far behind the end.
       scores = np.array(
@@ -50,9 +50,19 @@ def _by_formula(layer, query, key, value, positions, length, allowed):
 
 
 class RelativeAttentionTest(parameterized.TestCase):
-  @parameterized.parameters((False, None), (True, None), (True, 2), (False, 1))
-  def test_equals_the_formula(self, causal, left_context_frames):
-    layer = RelativeAttention(_HEADS, causal, left_context_frames)
+  @parameterized.parameters(
+    (False, None, 1),
+    (True, None, 1),
+    (True, 2, 1),
+    (False, 1, 1),
+    (True, 1, 2),
+    (True, None, 3),
+    (True, 1, None),
+  )
+  def test_equals_the_formula(self, causal, left_context_frames, chunk_frames):
+    layer = RelativeAttention(
+      _HEADS, causal, left_context_frames, chunk_frames
+    )
     query, key, value, positions = _inputs()
     lengths = np.array([5, 3], np.int32)
     args = [query, key, value, positions, lengths]
@@ -62,8 +72,10 @@ class RelativeAttentionTest(parameterized.TestCase):
       bias.assign(rng.normal(size=bias.shape))
     context = layer(args).numpy()
 
-    def allowed(distance):
-      if causal and distance < 0:
+    def allowed(row, column):
+      distance = row - column
+      size = chunk_frames or _FRAMES
+      if causal and column // size > row // size:
         return False
       return left_context_frames is None or distance <= left_context_frames
 
@@ -86,7 +98,7 @@ class RelativeAttentionTest(parameterized.TestCase):
       )
 
   def test_configuration_survives(self):
-    layer = RelativeAttention(_HEADS, True, 7, name="scores")
+    layer = RelativeAttention(_HEADS, True, 7, 4, name="scores")
     again = RelativeAttention.from_config(layer.get_config())
     self.assertEqual(again.get_config(), layer.get_config())
 

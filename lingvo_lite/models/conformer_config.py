@@ -25,9 +25,12 @@ class ConformerConfig:
     num_mel_bins: features a frame.
     vocabulary_size: labels, the blank included.
     norm: `group`, `layer` or `batch`, in the convolution module.
-    causal: whether no frame sees a later one.
+    causal: whether convolutions and norms look at no later frame; attention
+      looks no further than the end of its chunk.
     left_context_frames: how many earlier frames (40 ms each) attention sees;
       None: all.
+    chunk_frames: frames that are attended from together where `causal`: each
+      sees up to the last of them. 1: itself; None: all later frames too.
     dropout_rate: at the end of each module, in training.
     widths: `(group name, units kept)` of the groups that a sub-model narrows;
       see `unit_groups.py` for the names.
@@ -45,6 +48,7 @@ class ConformerConfig:
   norm: str = "group"
   causal: bool = False
   left_context_frames: int | None = None
+  chunk_frames: int | None = 1
   dropout_rate: float = 0.1
   widths: tuple[tuple[str, int], ...] = ()
 
@@ -68,6 +72,12 @@ class ConformerConfig:
       raise InputError(
         f"found conv_kernel_size {self.conv_kernel_size}, expected an odd one"
       )
+    for name, least in (("left_context_frames", 0), ("chunk_frames", 1)):
+      frames = getattr(self, name)
+      if frames is not None and frames < least:
+        raise InputError(
+          f"found {name} {frames}, expected {least} or more, or none given"
+        )
     if not 0 <= self.dropout_rate < 1:
       raise InputError(
         f"found dropout_rate {self.dropout_rate}, expected one in [0, 1)"
@@ -95,6 +105,15 @@ class ConformerConfig:
       units[f"{block}/conv"] = conv_units
       units[f"{block}/ffn_end"] = self.ffn_units
     return units
+
+  @property
+  def streams(self) -> bool:
+    """Whether the model can run on sound as it comes, in bounded memory."""
+    return (
+      self.causal
+      and self.left_context_frames is not None
+      and self.chunk_frames is not None
+    )
 
   def units(self, group: str) -> int:
     """Returns how many units of a width group this model has."""

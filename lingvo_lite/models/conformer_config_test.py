@@ -30,6 +30,8 @@ class ConformerConfigTest(parameterized.TestCase):
     (dict(norm_groups=7), "norm_groups 7"),
     (dict(conv_kernel_size=4), "conv_kernel_size 4"),
     (dict(dropout_rate=1.0), "dropout_rate 1.0"),
+    (dict(left_context_frames=-1), "left_context_frames -1"),
+    (dict(chunk_frames=0), "chunk_frames 0"),
     (dict(widths=(("block_09/conv", 1),)), "another model"),
     (dict(widths=(("block_00/conv", 0),)), "0 units"),
     (dict(widths=(("block_00/conv", 9),)), "expected 1 to 8"),

@@ -138,6 +138,7 @@ class _Builder:
       heads,
       causal=config.causal,
       left_context_frames=config.left_context_frames,
+      chunk_frames=config.chunk_frames,
       name=f"{name}/scores",
     )(
       [

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lingvo_lite.models.ctc_model import build_ctc_model, subsampled_lengths
+from lingvo_lite.models.dual_mode import full_context_twin
 from lingvo_lite.models.model_file import load_config, load_model, save_model
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.models.unit_groups import axis_indices, unit_groups
@@ -47,6 +48,7 @@ class CtcModelTest(parameterized.TestCase):
   # The paper has 10.3, 30.7 and 118.8 million with its LSTM decoder.
   @parameterized.parameters(
     ("tiny", 1_692_285),
+    ("tiny_streaming", 1_692_285),
     ("small", 8_715_053),
     ("medium", 27_334_941),
     ("large", 115_126_301),
@@ -98,6 +100,46 @@ class CtcModelTest(parameterized.TestCase):
       {x.name.removesuffix("/unit_dropout"): x.units for x in layers},
       _SMALLEST.full_units(),
     )
+
+  def test_attention_looks_to_the_end_of_its_chunk(self):
+    config = dataclasses.replace(
+      _SMALLEST, causal=True, left_context_frames=2, chunk_frames=4
+    )
+    model = build_ctc_model(config)
+    _randomize(model)
+    features = _features(batch=1, frames=64)
+    lengths = np.array([64], np.int32)
+    before = model([features, lengths]).numpy()[0]
+    # Logit 4 is the first of the second chunk, 7 the last: feature 28 is the
+    # last one that it looks at.
+    for changed_from, same in ((28, 4), (29, 8)):
+      changed = features.copy()
+      changed[:, changed_from:] += 1.0
+      after = model([changed, lengths]).numpy()[0]
+      np.testing.assert_allclose(before[:same], after[:same], atol=1e-5)
+      self.assertGreater(np.abs(before[same] - after[same]).max(), 1e-4)
+
+  def test_the_twin_sees_all_with_the_same_variables(self):
+    config = dataclasses.replace(
+      _SMALLEST, causal=True, left_context_frames=2, chunk_frames=4
+    )
+    self.assertTrue(config.streams)
+    model = build_ctc_model(config)
+    _randomize(model)
+    twin = full_context_twin(model)
+    self.assertEqual(
+      {id(v) for v in twin.trainable_variables},
+      {id(v) for v in model.trainable_variables},
+    )
+    full_config = dataclasses.replace(
+      config, left_context_frames=None, chunk_frames=None
+    )
+    self.assertFalse(full_config.streams)
+    full = build_ctc_model(full_config)
+    full.set_weights(model.get_weights())
+    inputs = [_features(), np.array([61, 40], np.int32)]
+    np.testing.assert_allclose(twin(inputs), full(inputs), atol=1e-5)
+    self.assertGreater(np.abs(twin(inputs) - model(inputs)).max(), 1e-3)
 
   def test_same_seed_same_values(self):
     one, two, other = (build_ctc_model(_SMALLEST, seed) for seed in (3, 3, 4))

@@ -20,6 +20,18 @@ def _conformer(blocks, width, heads, kernel=31, channels=None, **kwargs):
 # matrix). The paper's kernel of 32 is even; 31 keeps a frame in the middle.
 PRESETS: dict[str, ConformerConfig] = {
   "tiny": _conformer(4, 128, 4, kernel=15, channels=32, norm_groups=8),
+  # Chunks of 320 ms; attention looks 1.28 s back in each block.
+  "tiny_streaming": _conformer(
+    4,
+    128,
+    4,
+    kernel=15,
+    channels=32,
+    norm_groups=8,
+    causal=True,
+    left_context_frames=32,
+    chunk_frames=8,
+  ),
   "small": _conformer(16, 144, 4, norm_groups=9),
   "medium": _conformer(16, 256, 4, norm_groups=16),
   "large": _conformer(17, 512, 8, norm_groups=32),

@@ -1,0 +1,95 @@
+"""What streaming on the device is to reach, from the rows of its benchmark."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.result_file import Claim
+
+Row = dict[str, Any]
+
+
+def edge_claims(rows: Sequence[Row]) -> list[Claim]:
+  """Computes the claims.
+
+  Args:
+    rows: of `edge_main`; `kind` is `streaming`, `full_context` or
+      `pocketsphinx`.
+  """
+  streaming = {
+    row["recipe"]: row
+    for row in rows
+    if row["kind"] == "streaming" and row["threads"] == 1
+  }
+  float32 = streaming.get("float32")
+  offline = _first(rows, "full_context")
+  sphinx = _first(rows, "pocketsphinx")
+
+  def above_float32(recipe: str) -> float | None:
+    if float32 is None or recipe not in streaming:
+      return None
+    return _rounded(streaming[recipe]["wer"] - float32["wer"])
+
+  return [
+    Claim(
+      "real-time factor, float32, streaming, one thread",
+      _figure(float32, "rtf"),
+      "<= 0.05",
+    ),
+    Claim(
+      "word error rate of int8 above float32's, both streaming",
+      above_float32("int8"),
+      "<= 0.01",
+    ),
+    Claim(
+      "word error rate of int4 above float32's, both streaming",
+      above_float32("int4"),
+      "<= 0.01",
+    ),
+    Claim(
+      "word error rate of float32 streaming over that of the same weights with"
+      " full context",
+      _ratio(float32, offline, "wer"),
+      "<= 1.15",
+    ),
+    Claim(
+      "milliseconds from opening the float32 file to the first result, fresh"
+      " process, imports not counted",
+      _figure(float32, "cold_start_ms"),
+      "<= 150",
+    ),
+    Claim(
+      "milliseconds from opening the int8 file to the first result, fresh"
+      " process, imports not counted",
+      _figure(streaming.get("int8"), "cold_start_ms"),
+      "<= 150",
+    ),
+    Claim(
+      "times faster than PocketSphinx, float32 streaming, one thread",
+      _ratio(sphinx, float32, "rtf"),
+      ">= 5",
+    ),
+    Claim(
+      "encoder latency over that of TensorFlowASR's default export (not"
+      " measured: it was not installed)",
+      None,
+      "<= 0.5",
+    ),
+  ]
+
+
+def _first(rows: Sequence[Row], kind: str) -> Row | None:
+  return next((row for row in rows if row["kind"] == kind), None)
+
+
+def _figure(row: Row | None, name: str) -> float | None:
+  return None if row is None else row[name]
+
+
+def _ratio(one: Row | None, other: Row | None, name: str) -> float | None:
+  if one is None or other is None or not other[name]:
+    return None
+  return _rounded(one[name] / other[name])
+
+
+def _rounded(value: float) -> float:
+  return round(value, 5)

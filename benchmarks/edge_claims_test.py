@@ -1,0 +1,42 @@
+"""The claims of streaming, from rows by hand."""
+
+from absl.testing import absltest
+
+from benchmarks.edge_claims import edge_claims
+
+_ROWS = [
+  {"kind": "streaming", "recipe": "float32", "threads": 1, "wer": 0.20,
+   "rtf": 0.004, "cold_start_ms": 90.0},
+  {"kind": "streaming", "recipe": "float32", "threads": 2, "wer": 0.99,
+   "rtf": 0.9, "cold_start_ms": 900.0},
+  {"kind": "streaming", "recipe": "int8", "threads": 1, "wer": 0.215,
+   "rtf": 0.003, "cold_start_ms": 160.0},
+  {"kind": "full_context", "recipe": "float32", "wer": 0.16},
+  {"kind": "pocketsphinx", "threads": 1, "wer": 0.9, "rtf": 0.1},
+]
+
+
+class EdgeClaimsTest(absltest.TestCase):
+  def test_claims_are_computed_from_rows(self):
+    claims = edge_claims(_ROWS)
+    self.assertEqual(
+      [(claim.value, claim.met) for claim in claims],
+      [
+        (0.004, True),
+        (0.015, False),
+        (None, False),
+        (1.25, False),
+        (90.0, True),
+        (160.0, False),
+        (25.0, True),
+        (None, False),
+      ],
+    )
+
+  def test_what_was_not_measured_is_not_met(self):
+    self.assertFalse(any(claim.met for claim in edge_claims([])))
+    self.assertLen(edge_claims([]), 8)
+
+
+if __name__ == "__main__":
+  absltest.main()
