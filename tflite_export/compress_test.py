@@ -240,7 +240,8 @@ class CompressTest(tf.test.TestCase):
     with self.assertRaisesRegex(InputError, "channel 2 of block_00/conv/depth"):
       compress(broken, Recipe("int8", weight_bits=8), _no_batches)
     with self.assertRaisesRegex(InputError, "width 40 of subsampling/project"):
-      compress(self.model, Recipe("x", weight_bits=4, kept_of=(2, 16)), _no_batches)
+      recipe = Recipe("x", weight_bits=4, kept_of=(2, 16))
+      compress(self.model, recipe, _no_batches)
     with self.assertRaisesRegex(InputError, "found no speech"):
       compress(self.model, Recipe("x", weight_bits=4, kept_of=(2, 4)), list)
     with self.assertRaisesRegex(InputError, "found 0 batches"):

@@ -41,9 +41,7 @@ def distillation_loss(
     target = tf.stop_gradient(_soft_labels(teacher, inputs))
     found = _soft_labels(student, inputs)
     divergence = tf.reduce_sum(tf.exp(target) * (target - found), -1)
-    mask = frame_mask(
-      subsampled_lengths(batch["lengths"]), tf.shape(found)[1]
-    )
+    mask = frame_mask(subsampled_lengths(batch["lengths"]), tf.shape(found)[1])
     return tf.reduce_sum(divergence * mask) / tf.reduce_sum(mask)
 
   return loss

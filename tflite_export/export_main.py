@@ -81,7 +81,8 @@ def main(argv: Sequence[str]) -> None:
     )
     parity = figures["parity"]
     logging.info(
-      "%s: %d bytes, %d in transport form; off Keras by %.2g of the logits' spread; %s",
+      "%s: %d bytes, %d in transport form; off Keras by %.2g of the logits'"
+      " spread; %s",
       name,
       figures["bytes"],
       figures["transport_bytes"],

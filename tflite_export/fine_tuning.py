@@ -1,7 +1,7 @@
 """Short training of a compressed model that heals what compression broke."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -101,8 +101,6 @@ class FineTuning:
         f" expected {self._steps}: give it more speech"
       )
     return losses
-
-
 
 
 def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:

@@ -60,8 +60,8 @@ class Recipe:
       )
     if self.weight_bits is not None and self.mean_bits is not None:
       raise InputError(
-        f"found weight_bits {self.weight_bits} and mean_bits {self.mean_bits} in"
-        f" the recipe {self.name}, expected one of them"
+        f"found weight_bits {self.weight_bits} and mean_bits {self.mean_bits}"
+        f" in the recipe {self.name}, expected one of them"
       )
     if self.fine_tune_steps and self.is_float32:
       raise InputError(

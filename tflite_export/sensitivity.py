@@ -2,10 +2,10 @@
 
 Each layer alone is given fewer bits or fewer weights, and the divergence of the
 model's labels from the float model's is measured. Then every layer starts at
-its cheapest choice, and again and again the change that wins the most divergence
-for a bit of the file is made, as long as the file stays within the budget. That
-is the greedy rule for a knapsack; it takes the layers' harms as adding up, which
-the fine-tuning after it need not make true.
+its cheapest choice, and again and again the change is made that wins the most
+divergence for a bit of the file, as long as the file stays within the budget.
+That is the greedy rule for a knapsack; it takes the layers' harms as adding up,
+which the fine-tuning after it need not make true.
 """
 
 import dataclasses

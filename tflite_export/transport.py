@@ -1,12 +1,12 @@
 """Writes a .tflite file small, for the way to the phone.
 
-What the interpreter loads stays the plain .tflite file. N:M sparsity at low bits
-has 2.3 to 3 bits of information a weight, but the file stores 4: which places
-are kept and what is kept are taken apart here, and the bytes of float numbers
-are sorted by significance. The coder is DEFLATE, which phones and Python have;
-without its search for repetitions (Huffman codes alone) where there are none,
-which saves a tenth. Nothing is lost: `transport_reader.py` gives the same bytes
-back, and that is checked each time.
+What the interpreter loads stays the plain .tflite file. N:M sparsity at low
+bits has 2.3 to 3 bits of information a weight, but the file stores 4: which
+places are kept and what is kept are taken apart here, and the bytes of float
+numbers are sorted by significance. The coder is DEFLATE, which phones and
+Python have; without its search for repetitions (Huffman codes alone) where
+there are none, which saves a tenth. Nothing is lost: `transport_reader.py`
+gives the same bytes back, and that is checked each time.
 """
 
 import json

@@ -12,8 +12,8 @@ from lingvo_lite.stage.errors import InputError
 class MaskSchedule:
   """Steps before which masks are chosen; frozen after the last.
 
-  `MaskSchedule(1)` is one-shot, `MaskSchedule(4, 10)` few-shot (before the steps
-  0, 10, 20 and 30), and `MaskSchedule(100)` chooses before every step until the
+  `MaskSchedule(1)` is one-shot, `MaskSchedule(4, 10)` few-shot (before steps 0,
+  10, 20 and 30), and `MaskSchedule(100)` chooses before every step until the
   100th. Reference: the modes of Praxis, `sparsity_modes.py`.
 
   Attributes:

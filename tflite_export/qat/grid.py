@@ -1,10 +1,10 @@
 """The grid that weights lie on: small integers times a scale per channel.
 
 Symmetric: `w = scale * q` with integers q in [-Q, Q], Q = 2^(bits - 1) - 1, and
-one scale for each output channel, `scale = clip * max |w| / Q`. Two bits are -1,
-0 and 1. Scales keep 8 significant bits (bfloat16): so `scale * q` is exact in
-float32, the largest weight of a channel tells its scale, and half of a scale's
-bytes are zeros that a compressed file does not pay for.
+one scale for each output channel, `scale = clip * max |w| / Q`. Two bits are
+-1, 0 and 1. Scales keep 8 significant bits (bfloat16): so `scale * q` is exact
+in float32, the largest weight of a channel tells its scale, and half of a
+scale's bytes are zeros that a compressed file does not pay for.
 """
 
 import dataclasses
@@ -99,9 +99,7 @@ def search_clips(kernel: np.ndarray, bits: int) -> np.ndarray:
   return _CLIPS[np.argmin(errors, axis=0)].astype(np.float32)
 
 
-def fake_quantize(
-  kernel: tf.Tensor, scales: tf.Tensor, bits: int
-) -> tf.Tensor:
+def fake_quantize(kernel: tf.Tensor, scales: tf.Tensor, bits: int) -> tf.Tensor:
   """Moves weights onto a grid; the gradient passes straight through.
 
   Weights beyond the largest integer are clipped and get no gradient. The

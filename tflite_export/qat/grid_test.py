@@ -19,15 +19,11 @@ class GridTest(tf.test.TestCase):
 
   def test_a_matrix_by_hand(self):
     # Columns are output channels: 14 / 7 = 2, 1.75 / 7 = 0.25, and all zeros.
-    kernel = np.array(
-      [[14, 0.0, 0], [-3, 0.8, 0], [1.1, -1.75, 0]], np.float32
-    )
+    kernel = np.array([[14, 0.0, 0], [-3, 0.8, 0], [1.1, -1.75, 0]], np.float32)
     grid = find_grid(kernel, 4)
     self.assertAllClose(grid.scales, [[2, 0.25, 1]])
     self.assertAllEqual(grid.integers, [[7, 0, 0], [-2, 3, 0], [1, -7, 0]])
-    self.assertAllClose(
-      grid.values, [[14, 0, 0], [-4, 0.75, 0], [2, -1.75, 0]]
-    )
+    self.assertAllClose(grid.values, [[14, 0, 0], [-4, 0.75, 0], [2, -1.75, 0]])
 
   def test_two_bits_are_ternary(self):
     kernel = np.array([[4.0], [-4.0], [1.9], [-2.1], [0.0]], np.float32)
