@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ _WARM_UP_TURNS = 2
 
 def step_overhead(
   model: tf.keras.Model,
-  batches: Iterable[Mapping[str, tf.Tensor]],
+  batches: Iterable[dict[str, tf.Tensor]],
   turns: int,
 ) -> dict[str, float]:
   """Times steps of the plain and of the wrapped model turn by turn.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jiwer
@@ -18,7 +18,7 @@ from tflite_export.export import export
 from tflite_export.recipes import Recipe
 from tflite_export.speech import SpokenUtterance
 
-Batches = Callable[[], Iterable[Mapping[str, tf.Tensor]]]
+Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
 
 _PARITY_UTTERANCES = 8
 
@@ -53,13 +53,13 @@ class Setting:
     self, recipe: Recipe, kind: str, make: Callable[[], dict[str, Any]]
   ) -> dict[str, Any]:
     """Returns a row, made now unless the same was made before."""
+    # JSON has no tuples.
+    kept_of = recipe.kept_of and list(recipe.kept_of)
     key = {
-      "recipe": dataclasses.asdict(recipe),
+      "recipe": {**dataclasses.asdict(recipe), "kept_of": kept_of},
       "model_sha256": self.model_sha256,
       "utterances": len(self.evaluation),
     }
-    # JSON has no tuples.
-    key["recipe"]["kept_of"] = recipe.kept_of and list(recipe.kept_of)
     name = recipe.name.replace(":", "_")
     path = os.path.join(self.folder, f"{kind}_{name}.json")
     if os.path.exists(path):

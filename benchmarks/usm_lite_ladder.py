@@ -6,6 +6,7 @@ was trained with both in place (`aware`) or only rounded (`rounded`).
 
 import dataclasses
 import itertools
+from typing import Any
 
 from tflite_export.recipes import Recipe
 
@@ -76,20 +77,23 @@ def choices(steps: int) -> list[Recipe]:
     steps: of each fine-tuning.
   """
   recipes = []
-  changes = {
+  changes: dict[str, dict[str, Any]] = {
     "as_shipped": {},
     "fixed_scales": {"train_clips": False},
     "transcripts": {"distil": False},
   }
-  mask_changes = {
-    "few_shot_masks": {"mask_updates": 4, "mask_update_every": steps // 8},
+  mask_changes: dict[str, dict[str, Any]] = {
+    "few_shot_masks": {
+      "mask_updates": 4,
+      "mask_update_every": max(1, steps // 8),
+    },
     "few_shot_masks_sr_ste": {
       "mask_updates": 4,
       "mask_update_every": max(1, steps // 8),
       "dropped_decay": 2e-4,
     },
     "every_step_masks_sr_ste": {
-      "mask_updates": steps // 2,
+      "mask_updates": max(1, steps // 2),
       "dropped_decay": 2e-4,
     },
   }

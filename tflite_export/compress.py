@@ -1,8 +1,9 @@
 """Applies a recipe: plain Keras in, plain Keras on the grid out."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ from tflite_export.recipes import Recipe
 from tflite_export.sensitivity import assign, choices_of, measure_sensitivity
 from tflite_export.strip import strip
 
-Batches = Callable[[], Iterable[Mapping[str, tf.Tensor]]]
+Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
 
 # Convolutions are 1% of the weights, and few weights feed each output.
 _CONVOLUTION_BITS = 8
@@ -94,11 +95,12 @@ def compress(
   wrapped = quantize_aware(start, rules, masks)
   losses, churn = _fine_tune(wrapped, model, recipe, tuple(masks), make_batches)
   stripped = strip(wrapped, model, rules)
-  for name in masks:
-    kernel = kernel_of(stripped.get_layer(name)).numpy()
-    if name in bits_by_layer:
-      kernel = find_grid(kernel, bits_by_layer[name]).integers
-    check_kept_of(kernel, recipe.kept_of, name)
+  if recipe.kept_of is not None:
+    for name in masks:
+      kernel = kernel_of(stripped.get_layer(name)).numpy()
+      if name in bits_by_layer:
+        kernel = find_grid(kernel, bits_by_layer[name]).integers
+      check_kept_of(kernel, recipe.kept_of, name)
   return CompressedModel(
     stripped, recipe, bits_by_layer, tuple(masks), tuple(losses), tuple(churn)
   )
@@ -160,7 +162,7 @@ def _fine_tune(
     return [], []
   loss_fn = distillation_loss(wrapped, model)
   if not recipe.distil:
-    loss_fn = lambda batch: ctc_objective(wrapped, batch)  # noqa: E731
+    loss_fn = functools.partial(ctc_objective, wrapped)
   schedule = MaskSchedule(recipe.mask_updates, recipe.mask_update_every)
   churn: list[float] = []
 
@@ -172,7 +174,7 @@ def _fine_tune(
         "%s: step %d changed %.3g of the kept", recipe.name, index, churn[-1]
       )
 
-  if pruned_layers:
+  if pruned_layers and recipe.kept_of is not None:
     update = mask_update(wrapped, pruned_layers, recipe.kept_of)
   training = FineTuning(
     wrapped, loss_fn, recipe.fine_tune_steps, recipe.learning_rate

@@ -115,7 +115,7 @@ class CompressTest(tf.test.TestCase):
     inputs = [batch["features"], batch["lengths"]]
     for layer in wrapped.layers:  # Training does not round these.
       for weight in layer.trainable_weights:
-        if not leaf_name(weight).startswith(("kernel", "depthwise_kernel")):
+        if layer.name not in rules or leaf_name(weight) == "bias":
           weight.assign(short_floats(weight))
     self.assertAllClose(wrapped(inputs), plain(inputs), atol=1e-5)
     check_kept_of(plain.get_layer(expand).kernel.numpy(), (2, 4), expand)

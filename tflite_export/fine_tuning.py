@@ -1,7 +1,7 @@
 """Short training of a compressed model that heals what compression broke."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,7 @@ import tqdm
 
 from lingvo_lite.stage.errors import InputError
 
-Batch = Mapping[str, tf.Tensor]
+Batch = dict[str, tf.Tensor]
 
 _WARM_UP_FRACTION = 0.1
 _LARGEST_GRADIENT_NORM = 1.0

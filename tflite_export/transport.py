@@ -105,7 +105,7 @@ def _members(
     elif kind == "values":
       fields = unpack_fields(whole[place], bits)
       values.append(pack_fields(fields, bits_in_values(bits)))
-    else:
+    elif kept_of is not None:
       kept, places = _split_kept(whole[place], bits, kept_of)
       values.append(kept)
       positions.append(places)
