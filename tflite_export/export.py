@@ -13,7 +13,13 @@ from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.compress import CompressedModel
 from tflite_export.convert import convert
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
-from tflite_export.flatbuffer import describe, read_flatbuffer, seal, trim
+from tflite_export.flatbuffer import (
+  describe,
+  read_flatbuffer,
+  seal,
+  shorten_biases,
+  trim,
+)
 from tflite_export.parity import check_parity
 from tflite_export.qat.grid import find_grid
 from tflite_export.qat.quantizers import kernel_name, kernel_of, leaf_name
@@ -57,6 +63,8 @@ def export(
   ]
   model = read_flatbuffer(quantize(convert(compressed.model), grids))
   trim(model)
+  if grids:
+    shorten_biases(model)
   describe(
     model,
     vocabulary.labels,
