@@ -33,6 +33,7 @@ from tflite_export.transport_reader import (
   patterns,
   patterns_per_byte,
   read_transport,
+  to_planes,
   unpack_fields,
 )
 
@@ -91,7 +92,7 @@ def _members(
   """Takes a file apart; see `transport_reader.py`."""
   whole = np.frombuffer(contents, np.uint8)
   pieces: list[_Piece] = []
-  values, positions, words = [], [], [np.zeros([0, 4], np.uint8)]
+  values, positions, floats = [], [], [np.zeros(0, np.uint8)]
   in_skeleton = np.ones(len(whole), bool)
   for piece in sorted(set(_pieces(contents, kept_of)), key=lambda p: p[2]):
     kind, bits, start, size = piece
@@ -101,7 +102,7 @@ def _members(
     in_skeleton[place] = False
     pieces.append(piece)
     if kind == "floats":
-      words.append(whole[place].reshape(-1, 4))
+      floats.append(whole[place])
     elif kind == "values":
       fields = unpack_fields(whole[place], bits)
       values.append(pack_fields(fields, bits_in_values(bits)))
@@ -117,10 +118,10 @@ def _members(
   }
   return {
     LAYOUT: json.dumps(layout, separators=(",", ":")).encode(),
-    SKELETON: whole[in_skeleton].tobytes(),
+    SKELETON: to_planes(whole[in_skeleton]).tobytes(),
     VALUES: b"".join(part.tobytes() for part in values),
     POSITIONS: b"".join(part.tobytes() for part in positions),
-    FLOATS: np.concatenate(words).T.tobytes(),
+    FLOATS: to_planes(np.concatenate(floats)).tobytes(),
   }
 
 

@@ -59,6 +59,17 @@ def pack_fields(fields: np.ndarray, bits: int) -> np.ndarray:
   return np.bitwise_or.reduce(fields << places, axis=1).astype(np.uint8)
 
 
+def to_planes(data: np.ndarray) -> np.ndarray:
+  """Sorts bytes by significance: all first bytes of four, all second, ..."""
+  data = np.pad(data, (0, -len(data) % 4))
+  return data.reshape(-1, 4).T.reshape(-1)
+
+
+def from_planes(planes: np.ndarray) -> np.ndarray:
+  """Undoes `to_planes`, but for the zeros that filled up the last word."""
+  return planes.reshape(4, -1).T.reshape(-1)
+
+
 def read_transport(path: str) -> bytes:
   """Returns the .tflite file that travels in a ZIP archive.
 
@@ -96,7 +107,7 @@ def _assemble(layout: dict, members: dict[str, bytes]) -> bytes:
     np.frombuffer(members[name], np.uint8)
     for name in (SKELETON, VALUES, POSITIONS, FLOATS)
   )
-  planes = floats.reshape(4, -1)
+  words = from_planes(floats).reshape(-1, 4)
   whole = np.zeros(layout["bytes"], np.uint8)
   from_skeleton = np.ones(len(whole), bool)
   value_at = position_at = float_at = 0
@@ -104,8 +115,7 @@ def _assemble(layout: dict, members: dict[str, bytes]) -> bytes:
     place = slice(start, start + size)
     from_skeleton[place] = False
     if kind == "floats":
-      words = planes[:, float_at : float_at + size // 4]
-      whole[place] = words.T.reshape(-1)
+      whole[place] = words[float_at : float_at + size // 4].reshape(-1)
       float_at += size // 4
     elif kind == "values":
       stored = bits_in_values(bits)
@@ -125,7 +135,8 @@ def _assemble(layout: dict, members: dict[str, bytes]) -> bytes:
       position_at += counts[1]
     else:
       raise ValueError(f"a piece of kind {kind!r}")
-  whole[from_skeleton] = skeleton
+  # It was filled up to whole words.
+  whole[from_skeleton] = from_planes(skeleton)[: from_skeleton.sum()]
   return whole.tobytes()
 
 

@@ -14,6 +14,9 @@ import tensorflow as tf
 
 # Fractions of max |w| that the clip search tries.
 _CLIPS = np.linspace(1.0, 0.25, 16)
+# Of clips whose error is within this factor of the least, the widest is taken:
+# its integers are smaller, and so is the compressed file.
+_SLACK = 1.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +79,7 @@ def channel_scales(
 
 
 def search_clips(kernel: np.ndarray, bits: int) -> np.ndarray:
-  """Returns the clip of each channel that rounds with the least square error.
+  """Returns a clip for each channel that rounds with little square error.
 
   A channel's largest weight may be far from the others: with few integers it
   is cheaper to cut it than to widen all steps.
@@ -96,7 +99,8 @@ def search_clips(kernel: np.ndarray, bits: int) -> np.ndarray:
     scales = np.where(largest > 0, clip * largest / limit, 1.0)
     rounded = np.clip(np.rint(kernel / scales), -limit, limit) * scales
     errors.append(np.square(rounded - kernel).sum(axes, keepdims=True))
-  return _CLIPS[np.argmin(errors, axis=0)].astype(np.float32)
+  good = np.stack(errors) <= _SLACK * np.min(errors, axis=0)
+  return _CLIPS[np.argmax(good, axis=0)].astype(np.float32)
 
 
 def fake_quantize(kernel: tf.Tensor, scales: tf.Tensor, bits: int) -> tf.Tensor:

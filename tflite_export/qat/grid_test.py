@@ -41,6 +41,9 @@ class GridTest(tf.test.TestCase):
     kernel[0, 0] = 2
     clips = search_clips(kernel, 2)
     self.assertAllClose(clips, [[0.5, 0.95]])
+    # 0.95 and 1 are equally far from these: the wider one is taken.
+    equal = np.array([[1], [-1], [0.95], [-0.95]], np.float32)
+    self.assertAllClose(search_clips(equal, 2), [[1.0]])
 
   def test_the_search_never_rounds_worse(self):
     rng = np.random.default_rng(3)
