@@ -1,24 +1,40 @@
 """Applies a recipe: plain Keras in, plain Keras on the grid out."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.distillation import distill
+from lingvo_lite.training.ctc_objective import ctc_objective
+from tflite_export.distillation import distillation_loss
+from tflite_export.fine_tuning import FineTuning
 from tflite_export.pruning.least_squares import refit
+from tflite_export.pruning.mask_schedule import MaskSchedule
 from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
-from tflite_export.qat.grid import find_grid
-from tflite_export.qat.quantizers import kernel_name, quantize_aware
+from tflite_export.qat.grid import channel_axis, find_grid
+from tflite_export.qat.quantizers import (
+  KernelRule,
+  kernel_name,
+  kernel_of,
+  mask_update,
+  quantize_aware,
+)
 from tflite_export.recipes import Recipe
+from tflite_export.sensitivity import assign, choices_of, measure_sensitivity
 from tflite_export.strip import strip
+
+Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
 
 # Convolutions are 1% of the weights, and few weights feed each output.
 _CONVOLUTION_BITS = 8
 # About 8 minutes of speech for the default batches.
 _REFIT_BATCHES = 12
+_SENSITIVITY_BATCHES = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +47,8 @@ class CompressedModel:
     bits_by_layer: layer name -> bits, of the layers with quantised kernels.
     pruned_layers: names of the layers with pruned kernels.
     losses: of each step of the fine-tuning.
+    mask_churn: of each choice of the masks: the fraction of the kept weights
+      that were not kept before.
   """
 
   model: tf.keras.Model
@@ -38,12 +56,11 @@ class CompressedModel:
   bits_by_layer: dict[str, int]
   pruned_layers: tuple[str, ...]
   losses: tuple[float, ...] = ()
+  mask_churn: tuple[float, ...] = ()
 
 
 def compress(
-  model: tf.keras.Model,
-  recipe: Recipe,
-  make_batches: Callable[[], Iterable[Mapping[str, tf.Tensor]]],
+  model: tf.keras.Model, recipe: Recipe, make_batches: Batches
 ) -> CompressedModel:
   """Prunes, refits what is kept, quantises with fine-tuning, then strips.
 
@@ -57,50 +74,152 @@ def compress(
     The compressed model; what its layers hold was checked.
 
   Raises:
-    InputError: a weight is not finite, or the recipe does not fit the model.
+    InputError: a weight is not finite, the recipe does not fit the model, or
+      there is no speech.
   """
-  _check_finite(model)
-  if recipe.weight_bits is None:
+  check_fits(model, recipe)
+  if recipe.is_float32:
     return CompressedModel(model, recipe, {}, ())
-  pruned = model
-  pruned_layers: tuple[str, ...] = ()
-  if recipe.kept_of is not None:
-    pruned_layers = tuple(prunable_layers(model, recipe.kept_of))
-    pruned = prune(model, recipe.kept_of)
-    speech = itertools.islice(make_batches(), _REFIT_BATCHES)
-    refit(pruned, model, pruned_layers, speech)
-  bits_by_layer = _bits_by_layer(model, recipe.weight_bits)
-  wrapped = quantize_aware(pruned, bits_by_layer)
-  losses: list[float] = []
-  if recipe.fine_tune_steps:
-    losses = distill(
-      wrapped,
-      model,
-      make_batches(),
-      recipe.fine_tune_steps,
-      recipe.learning_rate,
-      recipe.name,
+  bits_by_layer, pruned_layers = _assignment(model, recipe, make_batches)
+  start, masks = model, {}
+  if recipe.kept_of is not None and pruned_layers:
+    start, masks = _pruned(model, recipe.kept_of, pruned_layers, make_batches)
+  rules = {
+    name: KernelRule(
+      bits_by_layer.get(name),
+      train_clips=recipe.train_clips,
+      dropped_decay=recipe.dropped_decay if name in masks else 0.0,
     )
-  stripped = strip(wrapped, model, bits_by_layer)
+    for name in {**bits_by_layer, **masks}
+  }
+  wrapped = quantize_aware(start, rules, masks)
+  losses, churn = _fine_tune(wrapped, model, recipe, tuple(masks), make_batches)
+  stripped = strip(wrapped, model, rules)
   if recipe.kept_of is not None:
-    for name in pruned_layers:
-      kernel = stripped.get_layer(name).kernel.numpy()
-      grid = find_grid(kernel, bits_by_layer[name])
-      check_kept_of(grid.integers, recipe.kept_of, name)
+    for name in masks:
+      kernel = kernel_of(stripped.get_layer(name)).numpy()
+      if name in bits_by_layer:
+        kernel = find_grid(kernel, bits_by_layer[name]).integers
+      check_kept_of(kernel, recipe.kept_of, name)
   return CompressedModel(
-    stripped, recipe, bits_by_layer, pruned_layers, tuple(losses)
+    stripped, recipe, bits_by_layer, tuple(masks), tuple(losses), tuple(churn)
   )
 
 
-def _bits_by_layer(model: tf.keras.Model, weight_bits: int) -> dict[str, int]:
-  """Returns the bits of every kernel; norms and biases stay float."""
-  bits = {}
+def check_fits(model: tf.keras.Model, recipe: Recipe) -> None:
+  """Raises InputError if a recipe does not fit a model, before time is spent.
+
+  Args:
+    model: the trained float model.
+    recipe: what is to be done to it.
+  """
+  _check_finite(model)
+  if recipe.kept_of is not None:
+    prunable_layers(model, recipe.kept_of)
+  if recipe.weight_bits is not None or recipe.mean_bits is not None:
+    _check_channels(model)
+
+
+def _pruned(
+  model: tf.keras.Model,
+  kept_of: tuple[int, int],
+  names: Sequence[str],
+  make_batches: Batches,
+) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
+  """Returns the model with its kept weights refitted, and the masks.
+
+  The weights that are not kept have their old values, so that they can come
+  back when masks are chosen anew.
+  """
+  pruned = prune(model, kept_of, names)
+  masks = {
+    name: (pruned.get_layer(name).kernel.numpy() != 0).astype(np.float32)
+    for name in names
+  }
+  speech = list(itertools.islice(make_batches(), _REFIT_BATCHES))
+  if not speech:
+    raise InputError(
+      "found no speech to fit the kept weights to, expected some: give speech"
+      " below server/"
+    )
+  refit(pruned, model, names, speech)
+  for name, mask in masks.items():
+    kernel = pruned.get_layer(name).kernel
+    old = model.get_layer(name).kernel
+    kernel.assign(tf.where(mask > 0, kernel, old))
+  return pruned, masks
+
+
+def _fine_tune(
+  wrapped: tf.keras.Model,
+  model: tf.keras.Model,
+  recipe: Recipe,
+  pruned_layers: tuple[str, ...],
+  make_batches: Batches,
+) -> tuple[list[float], list[float]]:
+  """Returns the losses and the churn of the masks."""
+  if not recipe.fine_tune_steps:
+    return [], []
+  loss_fn = distillation_loss(wrapped, model)
+  if not recipe.distil:
+    loss_fn = functools.partial(ctc_objective, wrapped)
+  schedule = MaskSchedule(recipe.mask_updates, recipe.mask_update_every)
+  churn: list[float] = []
+
+  def before_step(index: int) -> None:
+    # The first masks were chosen by `prune`.
+    if index and schedule.is_due(index):
+      churn.append(update())
+      logging.info(
+        "%s: step %d changed %.3g of the kept", recipe.name, index, churn[-1]
+      )
+
+  if pruned_layers and recipe.kept_of is not None:
+    update = mask_update(wrapped, pruned_layers, recipe.kept_of)
+  training = FineTuning(
+    wrapped, loss_fn, recipe.fine_tune_steps, recipe.learning_rate
+  )
+  losses = training.run(make_batches(), recipe.name, before_step)
+  return losses, churn
+
+
+def _assignment(
+  model: tf.keras.Model, recipe: Recipe, make_batches: Batches
+) -> tuple[dict[str, int], tuple[str, ...]]:
+  """Returns the bits of every kernel that is quantised, and what is pruned.
+
+  Norms and biases stay float.
+  """
+  matrices = [
+    layer.name
+    for layer in model.layers
+    if isinstance(layer, tf.keras.layers.Dense)
+  ]
+  pruned = () if recipe.kept_of is None else tuple(matrices)
+  if recipe.mean_bits is not None:
+    chosen = assign(
+      measure_sensitivity(
+        model,
+        matrices,
+        choices_of(recipe.kept_of),
+        itertools.islice(make_batches(), _SENSITIVITY_BATCHES),
+      ),
+      {
+        name: model.get_layer(name).kernel.shape.num_elements()
+        for name in matrices
+      },
+      recipe.mean_bits,
+    )
+    bits = {name: choice.bits for name, choice in chosen.items()}
+    pruned = tuple(name for name in matrices if chosen[name].kept_of)
+  elif recipe.weight_bits is not None:
+    bits = dict.fromkeys(matrices, recipe.weight_bits)
+  else:
+    return {}, pruned
   for layer in model.layers:
-    if isinstance(layer, tf.keras.layers.Dense):
-      bits[layer.name] = weight_bits
-    elif kernel_name(layer) is not None:
-      bits[layer.name] = max(weight_bits, _CONVOLUTION_BITS)
-  return bits
+    if layer.name not in bits and kernel_name(layer) is not None:
+      bits[layer.name] = _CONVOLUTION_BITS
+  return bits, pruned
 
 
 def _check_finite(model: tf.keras.Model) -> None:
@@ -110,4 +229,21 @@ def _check_finite(model: tf.keras.Model) -> None:
       raise InputError(
         f"found weights of {weight.name} that are not numbers, expected a"
         " trained model: train it again, perhaps with a lower learning rate"
+      )
+
+
+def _check_channels(model: tf.keras.Model) -> None:
+  """Raises InputError if a kernel has an output channel of zeros alone."""
+  for layer in model.layers:
+    if kernel_name(layer) is None:
+      continue
+    kernel = kernel_of(layer).numpy()
+    used = np.moveaxis(kernel, channel_axis(kernel.ndim), 0).any(
+      axis=tuple(range(1, kernel.ndim))
+    )
+    if not used.all():
+      raise InputError(
+        f"found output channel {int(np.argmin(used))} of {layer.name} to be all"
+        " zeros, expected weights to set its scale by: the model is not"
+        " trained, or a unit of it is dead; train it again or cut the unit out"
       )

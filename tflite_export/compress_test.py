@@ -12,10 +12,17 @@ from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export.compress import compress
 from tflite_export.compressed_file import load_compressed, save_compressed
+from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.pruning.n_of_m import check_kept_of, prune
-from tflite_export.qat.grid import find_grid
-from tflite_export.qat.quantizers import kernel_of, quantize_aware
+from tflite_export.qat.grid import find_grid, search_clips, short_floats
+from tflite_export.qat.quantizers import (
+  KernelRule,
+  kernel_of,
+  leaf_name,
+  quantize_aware,
+)
 from tflite_export.recipes import Recipe
+from tflite_export.sensitivity import Choice
 from tflite_export.strip import strip
 
 _CONFIG = ConformerConfig(
@@ -52,7 +59,7 @@ class CompressTest(tf.test.TestCase):
     for name, bits in bits_by_layer.items():
       kernel = kernel_of(model.get_layer(name)).numpy()
       grid = find_grid(kernel, bits)
-      self.assertAllClose(grid.values, kernel, rtol=1e-6, atol=0, msg=name)
+      self.assertAllEqual(grid.values, kernel, msg=name)
       self.assertLessEqual(np.abs(grid.integers).max(), 2 ** (bits - 1) - 1)
 
   def test_float32_changes_nothing(self):
@@ -67,10 +74,12 @@ class CompressTest(tf.test.TestCase):
       other = compressed.model.get_layer(layer.name)
       bits = compressed.bits_by_layer.get(layer.name)
       for weight, found in zip(layer.weights, other.weights, strict=True):
-        expected = weight.numpy()
         if bits and "kernel" in weight.name:
-          expected = find_grid(expected, bits).values
-        self.assertAllClose(found, expected, rtol=1e-6, atol=0)
+          clips = search_clips(weight.numpy(), bits)
+          expected = find_grid(weight.numpy(), bits, clips).values
+        else:
+          expected = short_floats(weight)
+        self.assertAllEqual(found, expected)
     self.assertEqual(compressed.bits_by_layer["subsampling/conv_0"], 8)
     self.assertEqual(compressed.bits_by_layer["block_00/conv/depthwise"], 8)
     self.assertEqual(compressed.bits_by_layer["block_00/conv/expand"], 4)
@@ -97,17 +106,25 @@ class CompressTest(tf.test.TestCase):
       self.assertAllEqual(trained[~mask], np.zeros((~mask).sum()))
 
   def test_a_wrapped_model_computes_what_its_stripped_one_does(self):
-    bits = {"block_00/ffn_start/expand": 4, "block_00/conv/depthwise": 8}
-    wrapped = quantize_aware(self.model, bits)
-    plain = strip(wrapped, self.model, bits)
+    expand, depthwise = "block_00/ffn_start/expand", "block_00/conv/depthwise"
+    rules = {expand: KernelRule(4), depthwise: KernelRule(8)}
+    mask = keep_largest(self.model.get_layer(expand).kernel, (2, 4))
+    wrapped = quantize_aware(self.model, rules, {expand: mask.numpy()})
+    plain = strip(wrapped, self.model, rules)
     batch = next(_batches())
     inputs = [batch["features"], batch["lengths"]]
+    for layer in wrapped.layers:  # Training does not round these.
+      for weight in layer.trainable_weights:
+        if layer.name not in rules or leaf_name(weight) == "bias":
+          weight.assign(short_floats(weight))
     self.assertAllClose(wrapped(inputs), plain(inputs), atol=1e-5)
+    check_kept_of(plain.get_layer(expand).kernel.numpy(), (2, 4), expand)
     self.assertNotAllClose(self.model(inputs), plain(inputs), atol=1e-5)
     self.assertEqual(
       [w.name for w in plain.weights], [w.name for w in self.model.weights]
     )
-    self.assertLen(wrapped.trainable_variables, len(self.model.weights))
+    # The two clips are trained too.
+    self.assertLen(wrapped.trainable_variables, len(self.model.weights) + 2)
 
   def test_saved_and_read_again(self):
     folder = self.get_temp_dir()
@@ -135,12 +152,100 @@ class CompressTest(tf.test.TestCase):
     with self.assertRaisesRegex(InputError, "found no file"):
       load_compressed(folder)
 
+  def test_dropped_weights_come_back_and_sparsity_stays(self):
+    recipe = Recipe(
+      "int4_2of4",
+      weight_bits=4,
+      kept_of=(2, 4),
+      fine_tune_steps=8,
+      learning_rate=0.03,
+      mask_updates=4,
+      mask_update_every=2,
+      dropped_decay=2e-4,
+    )
+    compressed = compress(self.model, recipe, _batches)
+    self.assertLen(compressed.mask_churn, 3)
+    self.assertGreater(max(compressed.mask_churn), 0.0)
+    for name in compressed.pruned_layers:
+      kernel = kernel_of(compressed.model.get_layer(name)).numpy()
+      check_kept_of(find_grid(kernel, 4).integers, (2, 4), name)
+    # With plain gradients a dropped weight sees none.
+    kernel = self.model.get_layer("ctc/logits").kernel
+    mask = {"ctc/logits": keep_largest(kernel, (2, 4)).numpy()}
+    batch = next(_batches())
+    for decay in (0.0, 0.5):
+      rules = {"ctc/logits": KernelRule(None, dropped_decay=decay)}
+      wrapped = quantize_aware(self.model, rules, mask)
+      raw = wrapped.get_layer("ctc/logits").trainable_variables
+      raw = next(weight for weight in raw if leaf_name(weight) == "kernel")
+      with tf.GradientTape() as tape:
+        logits = wrapped([batch["features"], batch["lengths"]])
+        loss = tf.reduce_sum(logits[..., 0])
+      dropped = tape.gradient(loss, raw)[mask["ctc/logits"] == 0]
+      self.assertEqual(bool(tf.reduce_any(dropped != 0)), decay > 0)
+
+  def test_pruned_weights_may_stay_float(self):
+    recipe = Recipe("float32_1of4", kept_of=(1, 4))
+    compressed = compress(self.model, recipe, _batches)
+    self.assertEmpty(compressed.bits_by_layer)
+    for name in compressed.pruned_layers:
+      check_kept_of(
+        kernel_of(compressed.model.get_layer(name)).numpy(), (1, 4), name
+      )
+
+  def test_layers_that_bear_less_keep_more(self):
+    recipe = Recipe("mixed", mean_bits=4.0, kept_of=(2, 4))
+    compressed = compress(self.model, recipe, lambda: [next(_batches())])
+    self.assertLen(compressed.bits_by_layer, 16)
+    self.assert_on_grid(compressed.model, compressed.bits_by_layer)
+    self.assertGreater(len(set(compressed.bits_by_layer.values())), 1)
+    bits, weights = 0.0, 0
+    for layer in self.model.layers:
+      if not isinstance(layer, tf.keras.layers.Dense):
+        continue
+      pruned = layer.name in compressed.pruned_layers
+      choice = Choice(
+        compressed.bits_by_layer[layer.name], (2, 4) if pruned else None
+      )
+      bits += choice.bits_a_weight * layer.kernel.shape.num_elements()
+      weights += layer.kernel.shape.num_elements()
+    self.assertLessEqual(bits, 4.0 * weights)
+
+  def test_transcripts_may_be_the_target(self):
+    batch = dict(next(_batches()))
+    batch["labels"] = tf.constant([[3, 4, 5], [6, 0, 0]])
+    batch["label_lengths"] = tf.constant([3, 1])
+    recipe = Recipe(
+      "int4",
+      weight_bits=4,
+      fine_tune_steps=10,
+      learning_rate=0.02,
+      distil=False,
+    )
+    compressed = compress(self.model, recipe, lambda: itertools.repeat(batch))
+    self.assertLess(compressed.losses[-1], 0.8 * compressed.losses[0])
+
   def test_weights_that_are_no_numbers_are_named(self):
     broken = tf.keras.models.clone_model(self.model)
     bias = broken.get_layer("ctc/logits").bias
     bias.assign(tf.fill(bias.shape, np.nan))
     with self.assertRaisesRegex(InputError, "ctc/logits/bias"):
       compress(broken, Recipe("int8", weight_bits=8), _no_batches)
+
+  def test_a_recipe_that_does_not_fit_is_told_before_any_speech_is_read(self):
+    broken = tf.keras.models.clone_model(self.model)
+    broken.set_weights(self.model.get_weights())
+    kernel = broken.get_layer("block_00/conv/depthwise").depthwise_kernel
+    kernel.assign(kernel * np.array([1, 1, 0, 1, 1, 1, 1, 1])[:, np.newaxis])
+    with self.assertRaisesRegex(InputError, "channel 2 of block_00/conv/depth"):
+      compress(broken, Recipe("int8", weight_bits=8), _no_batches)
+    with self.assertRaisesRegex(InputError, "width 40 of subsampling/project"):
+      recipe = Recipe("x", weight_bits=4, kept_of=(2, 16))
+      compress(self.model, recipe, _no_batches)
+    with self.assertRaisesRegex(InputError, "found no speech"):
+      compress(self.model, Recipe("x", weight_bits=4, kept_of=(2, 4)), list)
+    with self.assertRaisesRegex(InputError, "found 0 batches"):
+      compress(self.model, Recipe("x", weight_bits=4, fine_tune_steps=3), list)
 
 
 if __name__ == "__main__":

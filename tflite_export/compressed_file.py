@@ -37,6 +37,7 @@ def save_compressed(
       "bits_by_layer": compressed.bits_by_layer,
       "pruned_layers": list(compressed.pruned_layers),
       "losses": [round(loss, 6) for loss in compressed.losses],
+      "mask_churn": [round(churn, 6) for churn in compressed.mask_churn],
     },
   )
   return paths
@@ -61,6 +62,7 @@ def load_compressed(folder: str) -> tuple[CompressedModel, ConformerConfig]:
       dict(values["bits_by_layer"]),
       tuple(values["pruned_layers"]),
       tuple(values["losses"]),
+      tuple(values["mask_churn"]),
     )
     names = {layer.name for layer in model.layers}
     unknown = set(compressed.bits_by_layer) | set(compressed.pruned_layers)

@@ -56,8 +56,12 @@ def evaluate(
       "file": os.path.basename(path),
       "bytes": size,
       "gzip_bytes": zipped,
+      "transport_bytes": exports[index]["transport_bytes"],
       "bytes_vs_float32": _share(size, baseline),
       "gzip_bytes_vs_float32": _share(zipped, baseline),
+      "transport_bytes_vs_float32": _share(
+        exports[index]["transport_bytes"], baseline
+      ),
       "rtf": round(speeds[index].rtf, 5),
       "latency_ms": round(speeds[index].latency_ms, 3),
       "latency_utterance_s": round(speeds[index].utterance_s, 3),

@@ -34,6 +34,8 @@ _KEYS = {
   "file",
   "bytes",
   "gzip_bytes",
+  "transport_bytes",
+  "transport_bytes_vs_float32",
   "bytes_vs_float32",
   "wer",
   "cer",

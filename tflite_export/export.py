@@ -13,12 +13,19 @@ from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.compress import CompressedModel
 from tflite_export.convert import convert
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
-from tflite_export.flatbuffer import describe, read_flatbuffer, seal, trim
+from tflite_export.flatbuffer import (
+  describe,
+  read_flatbuffer,
+  seal,
+  shorten_biases,
+  trim,
+)
 from tflite_export.parity import check_parity
 from tflite_export.qat.grid import find_grid
-from tflite_export.qat.quantizers import kernel_of
+from tflite_export.qat.quantizers import kernel_name, kernel_of, leaf_name
 from tflite_export.quantize import check_integers, quantize
 from tflite_export.streaming_signatures import add_stream_ends
+from tflite_export.transport import transport_path, write_transport
 
 
 def export(
@@ -29,6 +36,8 @@ def export(
   path: str,
 ) -> dict[str, Any]:
   """Writes a .tflite file, if it computes what its Keras model computes.
+
+  Beside it goes the same file in transport form, see `transport.py`.
 
   Args:
     compressed: the model.
@@ -56,6 +65,8 @@ def export(
   model = read_flatbuffer(quantize(convert(compressed.model, config), grids))
   trim(model)
   add_stream_ends(model)
+  if grids:
+    shorten_biases(model)
   describe(
     model,
     vocabulary.labels,
@@ -74,12 +85,50 @@ def export(
     with open(temporary, "wb") as file:
       file.write(contents)
     parity = check_parity(temporary, compressed.model, speech, bool(grids))
+    transport_bytes = write_transport(
+      contents, compressed.recipe.kept_of, transport_path(path)
+    )
   return {
     "recipe": compressed.recipe.name,
     "bytes": len(contents),
     "gzip_bytes": gzip_bytes(contents),
+    "transport_bytes": transport_bytes,
     "bytes_by_kind": bytes_by_kind(contents),
     "flex_ops": flex_operations(contents),
     "integer_kernels_equal_to_trained": len(grids),
+    "stays_float": stays_float(compressed, len(contents)),
     "parity": dataclasses.asdict(parity),
   }
+
+
+def stays_float(
+  compressed: CompressedModel, file_bytes: int
+) -> list[dict[str, Any]]:
+  """Lists the weights that are no integers, the largest first.
+
+  Args:
+    compressed: the model.
+    file_bytes: size of its .tflite file.
+
+  Returns:
+    `{"layer", "weight", "bytes", "fraction_of_file"}` of each; the window, the
+    mel filters and the scales, which no layer holds, are in `bytes_by_kind`.
+  """
+  rows = []
+  for layer in compressed.model.layers:
+    integers = (
+      kernel_name(layer) if layer.name in compressed.bits_by_layer else None
+    )
+    for weight in layer.weights:
+      if leaf_name(weight) == integers:
+        continue
+      size = 4 * weight.shape.num_elements()
+      rows.append(
+        {
+          "layer": layer.name,
+          "weight": leaf_name(weight),
+          "bytes": size,
+          "fraction_of_file": round(size / file_bytes, 6),
+        }
+      )
+  return sorted(rows, key=lambda row: -row["bytes"])

@@ -2,7 +2,8 @@
 
   ./bazelw run //tflite_export:export -- --model=DIR --out=DIR
 
-writes RECIPE.tflite, `export.json` (bytes by kind, nearness to Keras) and
+writes RECIPE.tflite, the same in transport form (RECIPE.tflite.zip, see
+docs/compression.md), `export.json` (bytes by kind, nearness to Keras) and
 `manifest.json`. With several models (`--model=DIR,DIR`) each writes into a
 folder named after its recipe below `--out`.
 """
@@ -26,6 +27,7 @@ from tflite_export.compress import CompressedModel
 from tflite_export.compressed_file import MODEL, RECIPE, load_compressed
 from tflite_export.export import export
 from tflite_export.speech import load_speech
+from tflite_export.transport import transport_path
 
 _MODEL = flags.DEFINE_list(
   "model", None, "Folder of a compressed model, or several.", required=True
@@ -82,17 +84,18 @@ def main(argv: Sequence[str]) -> None:
       },
       seed=0,
       inputs=[os.path.join(folder, MODEL), os.path.join(folder, RECIPE)],
-      outputs=[path, report],
+      outputs=[path, transport_path(path), report],
       seconds=time.monotonic() - started,
       metrics=figures,
       skipped_utterances=skipped,
     )
     parity = figures["parity"]
     logging.info(
-      "%s: %d bytes, %d gzipped; off Keras by %.2g of the logits' spread; %s",
+      "%s: %d bytes, %d in transport form; off Keras by %.2g of the logits'"
+      " spread; %s",
       name,
       figures["bytes"],
-      figures["gzip_bytes"],
+      figures["transport_bytes"],
       parity["relative_error"],
       path,
     )

@@ -26,6 +26,8 @@ from tflite_export.qat.grid import Grid, find_grid
 from tflite_export.qat.quantizers import kernel_of
 from tflite_export.quantize import check_integers, quantize
 from tflite_export.recipes import RECIPES
+from tflite_export.transport import transport_path
+from tflite_export.transport_reader import read_transport
 
 _CONFIG = ConformerConfig(
   num_blocks=1,
@@ -155,6 +157,28 @@ class ExportTest(tf.test.TestCase):
         matrices += 1
         check_kept_of(found[1].T, (2, 4), "kernel")
     self.assertEqual(matrices, 13)
+
+  def test_the_transport_form_is_the_file_and_smaller(self):
+    for name, report in self.reports.items():
+      path = transport_path(self.path(name))
+      self.assertEqual(read_transport(path), self.contents(name))
+      self.assertEqual(report["transport_bytes"], os.path.getsize(path))
+      self.assertLess(report["transport_bytes"], report["bytes"])
+
+  def test_what_stays_float_is_listed(self):
+    for name, report in self.reports.items():
+      listed = sum(row["bytes"] for row in report["stays_float"])
+      integers = report["bytes_by_kind"]["integer_kernels"]
+      every = 4 * self.model.count_params()
+      self.assertEqual(listed < every, name != "float32")
+      if name == "int8":
+        self.assertEqual(listed, every - 4 * integers)
+    # Short floats: the lower half of every number in the file is zero.
+    for layer in self.compressed["int4"].model.layers:
+      for weight in layer.weights:
+        if "kernel" not in weight.name:
+          bits = weight.numpy().view(np.uint32)
+          self.assertEqual(int((bits & 0xFFFF).max()), 0, weight.name)
 
   def test_labels_and_description_are_in_the_file(self):
     recognizer = Recognizer(self.path("int4_2of4"))

@@ -96,6 +96,32 @@ def trim(model: schema.ModelT) -> None:
   model.metadataBuffer = None
 
 
+def shorten_biases(model: schema.ModelT) -> None:
+  """Rounds the biases of matrices to 8 significant bits, in place.
+
+  Those of the Keras model are so short already, but the converter folds a
+  norm's offset into the bias of the matrix behind it. Short ones cost half in
+  a compressed file; their error is a fraction of that of 8-bit activations.
+
+  Args:
+    model: what `read_flatbuffer` returned.
+  """
+  for subgraph in model.subgraphs:
+    for operator in subgraph.operators:
+      code = model.operatorCodes[operator.opcodeIndex].builtinCode
+      if code != schema.BuiltinOperator.FULLY_CONNECTED:
+        continue
+      index = operator.inputs[2] if len(operator.inputs) > 2 else -1
+      if index < 0:
+        continue
+      buffer = model.buffers[subgraph.tensors[index].buffer]
+      if buffer.data is not None and len(buffer.data):
+        bits = np.asarray(buffer.data, np.uint8).view(np.uint32)
+        # To the nearest, of two equally near to the even one.
+        rounded = bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000
+        buffer.data = rounded.astype(np.uint32).view(np.uint8)
+
+
 def add_metadata(model: schema.ModelT, name: str, contents: bytes) -> None:
   """Adds a named piece of metadata, in place."""
   buffer = schema.BufferT()

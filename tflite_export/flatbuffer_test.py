@@ -14,6 +14,7 @@ from tflite_export.flatbuffer import (
   read_flatbuffer,
   read_metadata,
   seal,
+  shorten_biases,
   trim,
   write_flatbuffer,
 )
@@ -55,6 +56,26 @@ def _tensor(kind, shape):
 
 
 class FlatbufferTest(absltest.TestCase):
+  def test_biases_are_rounded_and_nothing_else(self):
+    model = _model()
+    code = schema.OperatorCodeT()
+    code.builtinCode = schema.BuiltinOperator.FULLY_CONNECTED
+    model.operatorCodes = [code]
+    operator = schema.OperatorT()
+    operator.inputs = np.array([0, 1, 2], np.int32)
+    without_bias = schema.OperatorT()
+    without_bias.inputs = np.array([0, 1, -1], np.int32)
+    model.subgraphs[0].operators = [operator, without_bias]
+    # Half a step goes to the even neighbour, more to the next.
+    bias = np.array([3, 1 + 2**-8, 1 + 2**-8 + 2**-12, -1 - 3 * 2**-8])
+    model.buffers[3].data = bias.astype(np.float32).view(np.uint8)
+    others = [np.array(model.buffers[index].data) for index in (1, 2)]
+    shorten_biases(model)
+    found = model.buffers[3].data.view(np.float32)
+    np.testing.assert_array_equal(found, [3, 1, 1 + 2**-7, -1 - 2**-6])
+    for index, other in zip((1, 2), others, strict=True):
+      np.testing.assert_array_equal(model.buffers[index].data, other)
+
   def test_what_is_written_is_read_again(self):
     model = read_flatbuffer(write_flatbuffer(_model()))
     found = [

@@ -13,22 +13,37 @@ class Recipe:
   """What is kept of the weights, and how long the rest may heal.
 
   Names say what is kept: `int4_2of4` keeps 2 weights of every 4 inputs and 4
-  bits of each.
+  bits of each. docs/compression.md says what each choice costs and buys.
 
   Attributes:
     name: what the recipe and its files are called.
-    weight_bits: bits of a weight of a matrix; None: float32.
+    weight_bits: bits of a weight of a matrix; None: float32, or as below.
+    mean_bits: most bits a weight in the mean, the places of kept weights
+      counted; each matrix is given 2, 4 or 8 bits, and pruned or not, by how
+      much it can bear (`sensitivity.py`).
     kept_of: `(n, m)`: n weights are kept of m neighbours along the inputs of a
       matrix; None: all.
     fine_tune_steps: steps of the fine-tuning, pruned and quantised at once.
     learning_rate: highest one of the fine-tuning.
+    distil: whether it learns from the float model; else from transcripts.
+    train_clips: whether scales are trained with the weights; else they stay
+      where the search put them.
+    mask_updates: how often masks are chosen; see `MaskSchedule`.
+    mask_update_every: steps between that.
+    dropped_decay: SR-STE's pull on dropped weights; see `KernelRule`.
   """
 
   name: str
   weight_bits: int | None = None
+  mean_bits: float | None = None
   kept_of: tuple[int, int] | None = None
   fine_tune_steps: int = 0
   learning_rate: float = 3e-4
+  distil: bool = True
+  train_clips: bool = True
+  mask_updates: int = 1
+  mask_update_every: int = 1
+  dropped_decay: float = 0.0
 
   def __post_init__(self):
     if self.weight_bits is not None and not (
@@ -43,12 +58,28 @@ class Recipe:
         f"found kept_of {self.kept_of} in the recipe {self.name}, expected"
         " (n, m) with 0 < n < m: n weights are kept of m"
       )
-    if self.weight_bits is None and (self.kept_of or self.fine_tune_steps):
+    if self.weight_bits is not None and self.mean_bits is not None:
       raise InputError(
-        f"found kept_of {self.kept_of} and {self.fine_tune_steps} steps without"
-        f" weight_bits in the recipe {self.name}, expected a number of bits:"
-        " float32 stays as it was trained"
+        f"found weight_bits {self.weight_bits} and mean_bits {self.mean_bits}"
+        f" in the recipe {self.name}, expected one of them"
       )
+    if self.fine_tune_steps and self.is_float32:
+      raise InputError(
+        f"found {self.fine_tune_steps} steps without weight_bits, mean_bits or"
+        f" kept_of in the recipe {self.name}, expected one of them: float32"
+        " stays as it was trained"
+      )
+    if self.kept_of is None and (self.mask_updates > 1 or self.dropped_decay):
+      raise InputError(
+        f"found mask_updates {self.mask_updates} and dropped_decay"
+        f" {self.dropped_decay} without kept_of in the recipe {self.name},"
+        " expected them for masks only: leave them out"
+      )
+
+  @property
+  def is_float32(self) -> bool:
+    """Whether nothing is done to the weights."""
+    return (self.weight_bits, self.mean_bits, self.kept_of) == (None,) * 3
 
 
 _ALL = (

@@ -25,7 +25,9 @@ class RecipesTest(parameterized.TestCase):
     {"weight_bits": 9},
     {"weight_bits": 4, "kept_of": (4, 4)},
     {"weight_bits": 4, "kept_of": (0, 4)},
-    {"kept_of": (2, 4)},
+    {"weight_bits": 4, "mean_bits": 3.0},
+    {"weight_bits": 4, "mask_updates": 3},
+    {"weight_bits": 4, "dropped_decay": 2e-4},
     {"fine_tune_steps": 5},
   )
   def test_nonsense_is_refused(self, **fields):

@@ -1,5 +1,7 @@
 """N:M sparsity: n weights kept of each m neighbours along the inputs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
@@ -13,21 +15,36 @@ _FRAMES = 8
 def prunable_layers(
   model: tf.keras.Model, kept_of: tuple[int, int]
 ) -> list[str]:
-  """Returns the names of the `Dense` layers whose input width m divides.
+  """Returns the names of all `Dense` layers: projections of every kind.
 
   Args:
     model: plain Keras.
     kept_of: `(n, m)`.
+
+  Raises:
+    InputError: the input width of a layer is not divisible by m.
   """
-  return [
-    layer.name
-    for layer in model.layers
-    if isinstance(layer, tf.keras.layers.Dense)
-    and layer.kernel.shape[0] % kept_of[1] == 0
-  ]
+  kept, group = kept_of
+  names = []
+  for layer in model.layers:
+    if not isinstance(layer, tf.keras.layers.Dense):
+      continue
+    width = layer.kernel.shape[0]
+    if width % group:
+      raise InputError(
+        f"found the input width {width} of {layer.name}, expected a multiple of"
+        f" {group} to keep {kept} of {group}: choose another recipe or another"
+        " model width"
+      )
+    names.append(layer.name)
+  return names
 
 
-def prune(model: tf.keras.Model, kept_of: tuple[int, int]) -> tf.keras.Model:
+def prune(
+  model: tf.keras.Model,
+  kept_of: tuple[int, int],
+  only: Sequence[str] | None = None,
+) -> tf.keras.Model:
   """Zeroes the smallest weights in each run of m, once, by magnitude.
 
   Done by TF-MOT's wrapper, which chooses its mask in the first training step.
@@ -36,20 +53,18 @@ def prune(model: tf.keras.Model, kept_of: tuple[int, int]) -> tf.keras.Model:
   Args:
     model: plain Keras from `[features, lengths]`.
     kept_of: `(n, m)`: n weights are kept of m along a kernel's first axis.
+    only: the layers to prune; None: every `Dense`.
 
   Returns:
     A plain model of its own.
 
   Raises:
-    InputError: no layer's input width is divisible by m.
+    InputError: the input width of a layer is not divisible by m.
   """
   kept, group = kept_of
   names = prunable_layers(model, kept_of)
-  if not names:
-    raise InputError(
-      f"found no matrix whose input width {group} divides, expected some for"
-      f" {kept} of {group}: choose another recipe or another model width"
-    )
+  if only is not None:
+    names = [name for name in names if name in only]
 
   def wrap(layer):
     copy = layer.__class__.from_config(layer.get_config())

@@ -52,10 +52,12 @@ class NOfMTest(tf.test.TestCase):
     for weight in model.weights:  # The model itself stays as it was.
       self.assertAllEqual(weight, before[weight.name])
 
-  def test_widths_that_do_not_divide_are_left_or_refused(self):
+  def test_a_width_that_does_not_divide_is_named(self):
     model = build_ctc_model(_CONFIG)
-    self.assertNotIn("ctc/logits", prunable_layers(model, (2, 16)))
-    with self.assertRaisesRegex(InputError, "no matrix whose input width 7"):
+    message = "width 40 of subsampling/project, expected a multiple of 16"
+    with self.assertRaisesRegex(InputError, message):
+      prunable_layers(model, (2, 16))
+    with self.assertRaisesRegex(InputError, "to keep 2 of 7"):
       prune(model, (2, 7))
 
   def test_the_property_is_checked(self):

@@ -1,8 +1,10 @@
 """TF-MOT's extension points, filled for low-bit symmetric weights."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_model_optimization.quantization.keras import (
   QuantizeConfig,
@@ -10,7 +12,30 @@ from tensorflow_model_optimization.quantization.keras import (
   quantizers,
 )
 
-from tflite_export.qat.grid import fake_quantize
+from tflite_export.pruning.mask_schedule import MaskUpdate
+from tflite_export.qat.grid import channel_scales, fake_quantize, search_clips
+
+# The smallest and the largest clip that training may reach.
+_CLIP_RANGE = (0.1, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelRule:
+  """What training makes of a kernel.
+
+  Attributes:
+    bits: of an integer; None: the kernel is masked and stays float.
+    train_clips: whether the scales are trained with the weights.
+    dropped_decay: strength of the pull to zero on dropped weights, which then
+      see the gradients of the masked kernel and may come back when the mask is
+      chosen anew (SR-STE, Zhou et al. 2021, "Learning N:M Fine-grained
+      Structured Sparse Neural Networks From Scratch", eq. 9; there 2e-4). 0:
+      dropped weights see no gradient.
+  """
+
+  bits: int | None
+  train_clips: bool = True
+  dropped_decay: float = 0.0
 
 
 class MaskedGridQuantizer(quantizers.Quantizer):
@@ -20,25 +45,41 @@ class MaskedGridQuantizer(quantizers.Quantizer):
   (USM-Lite's order); a pruned weight stays zero whatever the gradient says.
 
   Args:
-    bits: of an integer.
+    rule: what to do.
   """
 
-  def __init__(self, bits: int):
-    self.bits = bits
+  def __init__(self, rule: KernelRule):
+    self.rule = rule
 
   def build(
     self, tensor_shape: tf.TensorShape, name: str, layer: tf.keras.layers.Layer
   ) -> dict[str, tf.Variable]:
-    mask = layer.add_weight(
-      f"{name}_mask", tensor_shape, initializer="ones", trainable=False
-    )
-    return {"mask": mask}
+    weights = {
+      "mask": layer.add_weight(
+        f"{name}_mask", tensor_shape, initializer="ones", trainable=False
+      )
+    }
+    if self.rule.bits is not None:
+      scales = channel_scales(tf.zeros(tensor_shape), self.rule.bits)
+      weights["clip"] = layer.add_weight(
+        f"{name}_clip",
+        scales.shape,
+        initializer="ones",
+        trainable=self.rule.train_clips,
+        constraint=lambda clip: tf.clip_by_value(clip, *_CLIP_RANGE),
+      )
+    return weights
 
   def __call__(self, inputs, training, weights, **kwargs):
-    return fake_quantize(inputs * weights["mask"], self.bits)
+    kernel = _masked(inputs, weights["mask"], self.rule.dropped_decay)
+    bits = self.rule.bits
+    if bits is None:
+      return kernel
+    scales = channel_scales(kernel, bits, weights["clip"])
+    return fake_quantize(kernel, scales, bits)
 
   def get_config(self) -> dict[str, Any]:
-    return {"bits": self.bits}
+    return dataclasses.asdict(self.rule)
 
 
 class KernelQuantizeConfig(QuantizeConfig):
@@ -48,18 +89,18 @@ class KernelQuantizeConfig(QuantizeConfig):
   by row, on its own.
 
   Args:
-    bits: of an integer.
+    rule: what to do.
     kernel: the attribute that holds the kernel.
   """
 
-  def __init__(self, bits: int, kernel: str):
-    self.bits = bits
+  def __init__(self, rule: KernelRule, kernel: str):
+    self.rule = rule
     self.kernel = kernel
 
   def get_weights_and_quantizers(
     self, layer: tf.keras.layers.Layer
   ) -> list[tuple[tf.Variable, quantizers.Quantizer]]:
-    return [(getattr(layer, self.kernel), MaskedGridQuantizer(self.bits))]
+    return [(getattr(layer, self.kernel), MaskedGridQuantizer(self.rule))]
 
   def set_quantize_weights(
     self, layer: tf.keras.layers.Layer, quantize_weights: list[tf.Tensor]
@@ -80,7 +121,7 @@ class KernelQuantizeConfig(QuantizeConfig):
     return []
 
   def get_config(self) -> dict[str, Any]:
-    return {"bits": self.bits, "kernel": self.kernel}
+    return {**dataclasses.asdict(self.rule), "kernel": self.kernel}
 
 
 def kernel_name(layer: tf.keras.layers.Layer) -> str | None:
@@ -102,25 +143,29 @@ def kernel_of(layer: tf.keras.layers.Layer) -> tf.Variable:
 
 
 def quantize_aware(
-  model: tf.keras.Model, bits_by_layer: dict[str, int]
+  model: tf.keras.Model,
+  rules: Mapping[str, KernelRule],
+  masks: Mapping[str, np.ndarray],
 ) -> tf.keras.Model:
   """Wraps layers for quantisation-aware training.
 
   Args:
-    model: plain Keras, pruned or not. Weights that are zero stay zero.
-    bits_by_layer: layer name -> bits.
+    model: plain Keras.
+    rules: layer name -> what training makes of its kernel.
+    masks: layer name -> 1 where a weight is kept, of the pruned layers.
 
   Returns:
-    A model of its own with the same weights; `strip.py` makes it plain again.
+    A model of its own with the same weights, its scales searched; `strip.py`
+    makes it plain again.
   """
 
   def wrap(layer):
     copy = layer.__class__.from_config(layer.get_config())
-    if layer.name not in bits_by_layer:
+    if layer.name not in rules:
       return copy
     return QuantizeWrapperV2(
       copy,
-      KernelQuantizeConfig(bits_by_layer[layer.name], kernel_name(layer)),
+      KernelQuantizeConfig(rules[layer.name], kernel_name(layer)),
       name=layer.name,
       name_prefix="",
     )
@@ -128,15 +173,33 @@ def quantize_aware(
   wrapped = tf.keras.models.clone_model(model, clone_function=wrap)
   for layer in model.layers:
     copy = wrapped.get_layer(layer.name)
-    if layer.name not in bits_by_layer:
+    if layer.name not in rules:
       copy.set_weights(layer.get_weights())
       continue
     by_leaf = weights_by_leaf(copy)
     for weight in layer.weights:
       by_leaf[leaf_name(weight)].assign(weight)
-    kept = tf.cast(kernel_of(layer) != 0, tf.float32)
-    by_leaf[f"{kernel_name(layer)}_mask"].assign(kept)
+    kernel = kernel_of(layer).numpy()
+    if layer.name in masks:
+      by_leaf[f"{kernel_name(layer)}_mask"].assign(masks[layer.name])
+      kernel = kernel * masks[layer.name]
+    bits = rules[layer.name].bits
+    if bits is not None:
+      clips = search_clips(kernel, bits)
+      by_leaf[f"{kernel_name(layer)}_clip"].assign(clips)
   return wrapped
+
+
+def mask_update(
+  wrapped: tf.keras.Model, names: Sequence[str], kept_of: tuple[int, int]
+) -> MaskUpdate:
+  """Returns what chooses the masks of wrapped `Dense` layers anew."""
+  leaves = [weights_by_leaf(wrapped.get_layer(name)) for name in names]
+  return MaskUpdate(
+    [leaf["kernel"] for leaf in leaves],
+    [leaf["kernel_mask"] for leaf in leaves],
+    kept_of,
+  )
 
 
 def weights_by_leaf(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
@@ -147,3 +210,19 @@ def weights_by_leaf(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
 def leaf_name(variable: tf.Variable) -> str:
   """Returns the last part of a variable's name: `kernel`, `bias`."""
   return variable.name.split(":")[0].split("/")[-1]
+
+
+def _masked(
+  kernel: tf.Tensor, mask: tf.Tensor, dropped_decay: float
+) -> tf.Tensor:
+  if not dropped_decay:
+    return kernel * mask
+
+  @tf.custom_gradient
+  def straight_through(raw):
+    def gradient(upstream):
+      return upstream + dropped_decay * (1 - mask) * raw
+
+    return raw * mask, gradient
+
+  return straight_through(kernel)

@@ -1,0 +1,47 @@
+"""Claims and the file they are written to."""
+
+import json
+import os
+
+from absl.testing import absltest
+
+from benchmarks.result_file import Claim, write_result
+from lingvo_lite.stage.errors import InputError
+
+
+class ResultFileTest(absltest.TestCase):
+  def test_met_is_computed(self):
+    self.assertTrue(Claim("size", 0.094, "<= 0.094").met)
+    self.assertFalse(Claim("size", 0.0941, "<= 0.094").met)
+    self.assertTrue(Claim("speed", 2.0, ">= 1.5").met)
+    self.assertFalse(Claim("speed", 1.0, ">= 1.5").met)
+    self.assertFalse(Claim("not measured", None, "<= 1").met)
+    self.assertFalse(Claim("no number", float("nan"), "<= 1").met)
+
+  def test_a_target_that_says_nothing_is_refused(self):
+    for target in ("0.1", "< 0.1", "<= much", "<=0.1"):
+      with self.assertRaisesRegex(InputError, "expected `<= x` or"):
+        Claim("size", 0.1, target)
+
+  def test_the_file(self):
+    path = os.path.join(self.create_tempdir().full_path, "r.json")
+    write_result(
+      path,
+      config={"seed": 0},
+      seconds=1.26,
+      rows=[{"wer": 0.1}],
+      claims=[Claim("wer", 0.1, "<= 0.2")],
+    )
+    with open(path) as file:
+      found = json.load(file)
+    self.assertEqual(found["schema_version"], 1)
+    self.assertEqual(found["seconds"], 1.3)
+    self.assertIn("cores", found["environment"])
+    self.assertEqual(
+      found["claims"],
+      [{"claim": "wer", "value": 0.1, "target": "<= 0.2", "met": True}],
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()

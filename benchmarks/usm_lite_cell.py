@@ -1,0 +1,148 @@
+"""One row of the USM-Lite ablation: compress, export, recognise."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jiwer
+import tensorflow as tf
+
+from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.stage.files import read_json, write_json
+from tflite_export.accuracy import accuracy, transcribe_all
+from tflite_export.compress import compress
+from tflite_export.cost import peak_rss_bytes
+from tflite_export.export import export
+from tflite_export.recipes import Recipe
+from tflite_export.speech import SpokenUtterance
+
+Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
+
+_PARITY_UTTERANCES = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Setting:
+  """What all rows share.
+
+  Attributes:
+    model: the float model.
+    config: its configuration.
+    model_sha256: of its file.
+    make_batches: the server's training speech, endless.
+    evaluation: speech of unseen speakers.
+    folder: where files and finished rows are kept.
+    workers: how many utterances are recognised at once.
+  """
+
+  model: tf.keras.Model
+  config: ConformerConfig
+  model_sha256: str
+  make_batches: Batches
+  evaluation: Sequence[SpokenUtterance]
+  folder: str
+  workers: int
+
+  def tflite(self, recipe: Recipe) -> str:
+    """Returns where the file of a recipe lies."""
+    return os.path.join(self.folder, recipe.name, f"{recipe.name}.tflite")
+
+  def kept(
+    self, recipe: Recipe, kind: str, make: Callable[[], dict[str, Any]]
+  ) -> dict[str, Any]:
+    """Returns a row, made now unless the same was made before."""
+    # JSON has no tuples.
+    kept_of = recipe.kept_of and list(recipe.kept_of)
+    key = {
+      "recipe": {**dataclasses.asdict(recipe), "kept_of": kept_of},
+      "model_sha256": self.model_sha256,
+      "utterances": len(self.evaluation),
+    }
+    name = recipe.name.replace(":", "_")
+    path = os.path.join(self.folder, f"{kind}_{name}.json")
+    if os.path.exists(path):
+      found = read_json(path, "a finished row of this benchmark")
+      if found["key"] == key:
+        return found["row"]
+    row = {"kind": kind, "recipe": recipe.name, **make()}
+    write_json(path, {"schema_version": 1, "key": key, "row": row})
+    return row
+
+
+def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
+  """Returns the figures of a recipe, all but its speed."""
+
+  def make() -> dict[str, Any]:
+    compressed = compress(setting.model, recipe, setting.make_batches)
+    path = setting.tflite(recipe)
+    speech = [one.pcm for one in setting.evaluation[:_PARITY_UTTERANCES]]
+    figures = export(
+      compressed,
+      setting.config,
+      speech,
+      "synthetic speech",
+      path,
+    )
+    texts = transcribe_all(
+      path, setting.evaluation, setting.workers, recipe.name
+    )
+    references = [one.utterance.transcript for one in setting.evaluation]
+    found = accuracy(references, texts)
+    return {
+      "bits": recipe.weight_bits,
+      "kept_of": recipe.kept_of,
+      "fine_tune_steps": recipe.fine_tune_steps,
+      "wer": round(found.wer, 5),
+      "wer_interval": [round(end, 5) for end in found.wer_interval],
+      "cer": round(found.cer, 5),
+      **{
+        key: figures[key]
+        for key in ("bytes", "gzip_bytes", "transport_bytes", "bytes_by_kind")
+      },
+      "float_bytes": sum(row["bytes"] for row in figures["stays_float"]),
+      "peak_rss_bytes": peak_rss_bytes(path),
+      "relative_error_vs_keras": round(figures["parity"]["relative_error"], 5),
+      "bits_by_layer": compressed.bits_by_layer if recipe.mean_bits else {},
+      "pruned_layers": len(compressed.pruned_layers),
+      "edits": [_edits(*pair) for pair in zip(references, texts, strict=True)],
+      "utterance_words": [len(text.split()) for text in references],
+    }
+
+  return setting.kept(recipe, "ladder", make)
+
+
+def choice_row(
+  setting: Setting,
+  recipe: Recipe,
+  probe: tf.keras.Model,
+  held_out: Recognizer,
+) -> dict[str, Any]:
+  """Returns how a recipe does on held-out speech of the server.
+
+  Args:
+    setting: what all rows share.
+    recipe: what is tried.
+    probe: a model of the same shape, whose weights are replaced.
+    held_out: recognises with `probe`.
+  """
+
+  def make() -> dict[str, Any]:
+    compressed = compress(setting.model, recipe, setting.make_batches)
+    probe.set_weights(compressed.model.get_weights())
+    wer = accuracy(held_out.references, held_out.hypotheses()).wer
+    churn = compressed.mask_churn
+    return {
+      "held_out_wer": round(wer, 5),
+      "last_loss": round(sum(compressed.losses[-10:]) / 10, 5),
+      "mask_updates": 1 + len(churn),
+      "mask_churn": [round(each, 5) for each in (churn[:3] + churn[-1:])],
+    }
+
+  return setting.kept(recipe, "choice", make)
+
+
+def _edits(reference: str, text: str) -> int:
+  counts = jiwer.process_words(reference, text)
+  return counts.substitutions + counts.deletions + counts.insertions

@@ -1,0 +1,125 @@
+"""What the USM-Lite ablation claims, computed from its rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.result_file import Claim
+from benchmarks.usm_lite_ladder import BASELINE, ladder_name
+
+_RESAMPLES = 2000
+_PAIRS = (
+  ("int4", 4, None),
+  ("int2", 2, None),
+  ("2:4", None, (2, 4)),
+  ("1:4", None, (1, 4)),
+)
+
+Row = Mapping[str, Any]
+
+
+def claims(rows: Sequence[Row]) -> list[Claim]:
+  """Returns every claim; a figure whose rows are missing has no value.
+
+  Args:
+    rows: of the ladder, of the speed and of the step's overhead.
+  """
+  by_name = {row["recipe"]: row for row in rows if row["kind"] == "ladder"}
+  base = by_name.get(BASELINE)
+
+  def worse(name: str) -> float | None:
+    """Returns the relative WER regression of a recipe."""
+    if base is None or name not in by_name:
+      return None
+    return by_name[name]["wer"] / base["wer"] - 1
+
+  def share(name: str, key: str, of: str) -> float | None:
+    if base is None or name not in by_name:
+      return None
+    return by_name[name][key] / base[of]
+
+  small = ladder_name(4, (2, 4), True)
+  transport = share(small, "transport_bytes", "bytes")
+  found = [
+    Claim(
+      "int4 + 2:4, transport form of float32's file", transport, "<= 0.094"
+    ),
+    Claim("the same, the aim", transport, "<= 0.085"),
+    Claim("int4 + 2:4, relative WER regression", worse(small), "<= 0.073"),
+    Claim("the same, the aim", worse(small), "<= 0.03"),
+    Claim(
+      "int8, relative WER regression",
+      worse(ladder_name(8, None, False)),
+      "<= 0.01",
+    ),
+    Claim(
+      "int4 dense, relative WER regression",
+      worse(ladder_name(4, None, True)),
+      "<= 0.03",
+    ),
+  ]
+  for label, bits, kept_of in _PAIRS:
+    aware = by_name.get(ladder_name(bits, kept_of, True))
+    rounded = by_name.get(ladder_name(bits, kept_of, False))
+    value = None
+    if aware and rounded:
+      value = difference_interval(aware, rounded)[1]
+    found.append(
+      Claim(
+        f"{label}, aware beats post-training: upper end of the 95% interval of"
+        " the WER difference",
+        value,
+        "<= 0",
+      )
+    )
+  found.append(
+    Claim(
+      "int4, latency of float32's",
+      share(ladder_name(4, None, True), "latency_ms", "latency_ms"),
+      "<= 0.75",
+    )
+  )
+  found += _nothing_grows(list(by_name.values()), base)
+  overhead = [row["ratio"] for row in rows if row["kind"] == "step_overhead"]
+  found.append(
+    Claim(
+      "a wrapped training step, of a plain one",
+      max(overhead) if overhead else None,
+      "<= 1.3",
+    )
+  )
+  return found
+
+
+def _nothing_grows(rows: Sequence[Row], base: Row | None) -> list[Claim]:
+  """Returns the claims that no file is larger or slower than float32's."""
+  found = []
+  for key in ("bytes", "latency_ms"):
+    value = None
+    if base is not None and len(rows) > 1:
+      others = [row[key] for row in rows if row["recipe"] != BASELINE]
+      value = max(others) / base[key]
+    found.append(
+      Claim(f"largest {key} of any file, of float32's", value, "<= 1")
+    )
+  return found
+
+
+def difference_interval(one: Row, other: Row) -> tuple[float, float]:
+  """Returns the 95% bootstrap interval of a WER difference, one less other.
+
+  Utterances are resampled, the same for both.
+
+  Args:
+    one: with `edits` and `utterance_words` of each utterance.
+    other: of the same utterances.
+  """
+  words = np.array(one["utterance_words"])
+  edits = np.array(one["edits"]) - np.array(other["edits"])
+  chosen = np.random.default_rng(0).integers(
+    0, len(words), [_RESAMPLES, len(words)]
+  )
+  rates = edits[chosen].sum(1) / words[chosen].sum(1)
+  low, high = np.quantile(rates, [0.025, 0.975])
+  return float(low), float(high)

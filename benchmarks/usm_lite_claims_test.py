@@ -1,0 +1,84 @@
+"""The recipes of the USM-Lite ablation and the claims from its rows."""
+
+from absl.testing import absltest
+
+from benchmarks.usm_lite_claims import claims, difference_interval
+from benchmarks.usm_lite_ladder import choices, ladder, ladder_name
+
+
+def _row(recipe, edits, **fields):
+  return {
+    "kind": "ladder",
+    "recipe": recipe,
+    "wer": sum(edits) / (10 * len(edits)),
+    "edits": edits,
+    "utterance_words": [10] * len(edits),
+    "bytes": 1000,
+    "transport_bytes": 900,
+    "latency_ms": 4.0,
+    **fields,
+  }
+
+
+class UsmLiteClaimsTest(absltest.TestCase):
+  def test_the_ladder_has_every_rung_once(self):
+    names = [recipe.name for recipe in ladder(200, quick=False)]
+    self.assertLen(set(names), len(names))
+    # Four numbers of bits, three sparsities, twice, but for plain float32.
+    self.assertLen(names, 1 + 2 * (4 * 3 - 1) + 1)
+    self.assertEqual(names[0], "float32")
+    self.assertContainsSubset(
+      ["int4_2of4_aware", "int2_1of4_rounded", "float32_1of4_aware"], names
+    )
+    self.assertLess(len(ladder(4, quick=True)), 6)
+    for recipe in ladder(200, quick=False):
+      aware = recipe.name.endswith("_aware")
+      self.assertEqual(recipe.fine_tune_steps, 200 if aware else 0)
+
+  def test_choices_differ_in_one_thing(self):
+    names = [recipe.name for recipe in choices(200)]
+    self.assertLen(set(names), len(names))
+    masks = {r.name.split(":")[1]: r.mask_updates for r in choices(200)}
+    self.assertEqual(masks["as_shipped"], 1)
+    self.assertEqual(masks["every_step_masks_sr_ste"], 100)
+
+  def test_claims_by_hand(self):
+    rows = [
+      _row("float32", [1, 1, 0, 2]),
+      _row(
+        ladder_name(4, (2, 4), True),
+        [1, 1, 1, 2],
+        transport_bytes=84,
+        latency_ms=3.0,
+      ),
+      _row(ladder_name(4, None, True), [1, 1, 0, 2], latency_ms=3.2),
+      _row(ladder_name(4, None, False), [3, 4, 2, 3], latency_ms=5.0),
+      {"kind": "step_overhead", "ratio": 1.2},
+    ]
+    found = {claim.claim: claim for claim in claims(rows)}
+    small = found["int4 + 2:4, transport form of float32's file"]
+    self.assertEqual((small.value, small.met), (0.084, True))
+    worse = found["int4 + 2:4, relative WER regression"]
+    self.assertAlmostEqual(worse.value, 0.25)
+    self.assertFalse(worse.met)
+    self.assertEqual(found["int4, latency of float32's"].value, 0.8)
+    self.assertEqual(
+      found["largest latency_ms of any file, of float32's"].value, 1.25
+    )
+    [beats] = [c for name, c in found.items() if name.startswith("int4, aware")]
+    self.assertTrue(beats.met)
+    [unknown] = [c for name, c in found.items() if name.startswith("int2, aw")]
+    self.assertIsNone(unknown.value)
+    self.assertFalse(unknown.met)
+
+  def test_the_interval_of_equals_is_nothing(self):
+    row = _row("x", [0, 3, 1])
+    self.assertEqual(difference_interval(row, row), (0.0, 0.0))
+    better = _row("y", [0, 2, 0])
+    low, high = difference_interval(better, row)
+    self.assertLess(low, -1 / 15)
+    self.assertLessEqual(high, 0.0)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,107 @@
+"""The recipes of the USM-Lite ablation.
+
+Every figure of the ladder is of one recipe: bits x sparsity x whether the model
+was trained with both in place (`aware`) or only rounded (`rounded`).
+"""
+
+import dataclasses
+import itertools
+from typing import Any
+
+from tflite_export.recipes import Recipe
+
+BASELINE = "float32"
+_BITS = (None, 8, 4, 2)
+_KEPT_OF = (None, (2, 4), (1, 4))
+# What is harmed more takes longer to heal.
+_RATE, _HIGH_RATE = 3e-4, 1e-3
+
+
+def ladder(steps: int, quick: bool) -> list[Recipe]:
+  """Returns the recipes, the uncompressed `float32` first.
+
+  Args:
+    steps: of each fine-tuning.
+    quick: whether to leave most of them out.
+  """
+  recipes = [Recipe(BASELINE)]
+  for bits, kept_of in itertools.product(_BITS, _KEPT_OF):
+    if bits is None and kept_of is None:
+      continue
+    if quick and not (bits == 4 and kept_of in (None, (2, 4))):
+      continue
+    for aware in (False, True):
+      recipes.append(ladder_recipe(bits, kept_of, steps if aware else 0))
+  # As small as int4_2of4, but each layer is given what it needs.
+  recipes.append(
+    Recipe(
+      "mixed_2of4_aware",
+      mean_bits=2.6,
+      kept_of=(2, 4),
+      fine_tune_steps=steps,
+      learning_rate=_HIGH_RATE,
+    )
+  )
+  return recipes[:-1] if quick else recipes
+
+
+def ladder_recipe(
+  bits: int | None, kept_of: tuple[int, int] | None, steps: int
+) -> Recipe:
+  """Returns one recipe of the ladder; `steps` 0: rounded."""
+  harmed = kept_of is not None or bits == 2
+  return Recipe(
+    ladder_name(bits, kept_of, bool(steps)),
+    weight_bits=bits,
+    kept_of=kept_of,
+    fine_tune_steps=steps,
+    learning_rate=_HIGH_RATE if harmed else _RATE,
+  )
+
+
+def ladder_name(
+  bits: int | None, kept_of: tuple[int, int] | None, aware: bool
+) -> str:
+  """Returns what a recipe of the ladder is called, such as int4_2of4_aware."""
+  kept = "" if kept_of is None else f"_{kept_of[0]}of{kept_of[1]}"
+  base = "float32" if bits is None else f"int{bits}"
+  return f"{base}{kept}_{'aware' if aware else 'rounded'}"
+
+
+def choices(steps: int) -> list[Recipe]:
+  """Returns variants of two aware recipes, each with one thing changed.
+
+  They are compared on held-out speech of the server, never on eval/.
+
+  Args:
+    steps: of each fine-tuning.
+  """
+  recipes = []
+  changes: dict[str, dict[str, Any]] = {
+    "as_shipped": {},
+    "fixed_scales": {"train_clips": False},
+    "transcripts": {"distil": False},
+  }
+  mask_changes: dict[str, dict[str, Any]] = {
+    "few_shot_masks": {
+      "mask_updates": 4,
+      "mask_update_every": max(1, steps // 8),
+    },
+    "few_shot_masks_sr_ste": {
+      "mask_updates": 4,
+      "mask_update_every": max(1, steps // 8),
+      "dropped_decay": 2e-4,
+    },
+    "every_step_masks_sr_ste": {
+      "mask_updates": max(1, steps // 2),
+      "dropped_decay": 2e-4,
+    },
+  }
+  for bits, kept_of in ((4, (2, 4)), (2, None)):
+    more = mask_changes if kept_of else {}
+    for change, fields in {**changes, **more}.items():
+      base = ladder_recipe(bits, kept_of, steps)
+      recipes.append(
+        dataclasses.replace(base, name=f"{base.name}:{change}", **fields)
+      )
+  return recipes

@@ -1,0 +1,232 @@
+"""Redoes the ablation of USM-Lite on the default corpus (synthetic speech).
+
+  ./bazelw run //benchmarks:usm_lite [-- --quick]
+
+Compresses the committed model by every recipe of `usm_lite_ladder.py`, exports,
+and measures on the general sentences of unseen speakers. Prints the tables,
+writes `benchmarks/results/usm_lite.json` and `docs/images/usm_lite.svg`.
+Stopped at any moment, the same command goes on: finished rows are kept below
+`--out`.
+"""
+
+from lingvo_lite.stage import entry_point
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import flags, logging
+
+from benchmarks.result_file import Claim, write_result
+from benchmarks.step_overhead import step_overhead
+from benchmarks.usm_lite_cell import Setting, choice_row, ladder_row
+from benchmarks.usm_lite_claims import claims, difference_interval
+from benchmarks.usm_lite_figure import write_figure
+from benchmarks.usm_lite_ladder import BASELINE, choices, ladder
+from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.batching import bucketed_batches
+from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.examples import Example, load_examples
+from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.models.model_file import load_model
+from lingvo_lite.stage.errors import InputError
+from lingvo_lite.stage.manifest import sha256
+from lingvo_lite.text.vocabulary import CharacterVocabulary
+from tflite_export.accuracy import DOMAINS
+from tflite_export.cost import measure_speed
+from tflite_export.speech import load_speech
+
+_QUICK = flags.DEFINE_bool(
+  "quick",
+  False,
+  "Few recipes, steps and utterances: a check of the program in minutes. The"
+  " results stay below --out.",
+)
+_OUT = flags.DEFINE_string(
+  "out", None, "Folder for finished rows; left out: one in lingvo_lite_runs."
+)
+_MODEL = flags.DEFINE_string(
+  "model",
+  os.path.join("lingvo_lite", "pretrained", "tiny"),
+  "Folder of the trained model (model.keras); from the root of the sources.",
+)
+_STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
+
+_BATCH_SIZE = 16
+_SEED = 0
+_MAX_BAD_FRACTION = 0.05
+_TIMED_STEPS = 24
+# Of --quick.
+_QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 4, 12, 4
+
+
+def main(argv: Sequence[str]) -> None:
+  """Measures what is not measured yet and writes the results."""
+  del argv
+  started = time.monotonic()
+  quick = _QUICK.value
+  steps = _QUICK_STEPS if quick else _STEPS.value
+  if steps < 1:
+    raise InputError(f"found --steps={steps}, expected 1 or more")
+  root = os.environ.get("BUILD_WORKSPACE_DIRECTORY", os.getcwd())
+  out = entry_point.default_folder("usm_lite_quick" if quick else "usm_lite")
+  if _OUT.value:
+    out = entry_point.user_path(_OUT.value)
+  model_path = os.path.join(root, _MODEL.value, "model.keras")
+  model, config = load_model(model_path)
+  corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  train, held_out = _server_speech(corpus, quick)
+  setting = Setting(
+    model=model,
+    config=config,
+    model_sha256=sha256(model_path),
+    make_batches=lambda: bucketed_batches(
+      train, _BATCH_SIZE, _SEED, SpecAugmentConfig()
+    ),
+    evaluation=_general_speech(corpus, quick),
+    folder=out,
+    workers=len(os.sched_getaffinity(0)),
+  )
+  recipes = ladder(steps, quick)
+  rows = [ladder_row(setting, recipe) for recipe in recipes]
+  _add_figures(rows)
+  speeds = measure_speed(
+    [setting.tflite(recipe) for recipe in recipes], setting.evaluation
+  )
+  for row, speed in zip(rows, speeds, strict=True):
+    row["latency_ms"] = round(speed.latency_ms, 3)
+    row["rtf"] = round(speed.rtf, 5)
+  if not quick:
+    probe = tf.keras.models.clone_model(model)
+    recognizer = Recognizer(probe, held_out, CharacterVocabulary())
+    rows += [
+      choice_row(setting, recipe, probe, recognizer)
+      for recipe in choices(steps)
+    ]
+  timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
+  # Of one size: what a step costs depends on the frames.
+  one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
+  rows.append(
+    {"kind": "step_overhead", **step_overhead(model, list(one_size), timed)}
+  )
+  found = claims(rows)
+  results = os.path.join(out, "usm_lite.json")
+  figure = os.path.join(out, "usm_lite.svg")
+  if not quick:
+    results = os.path.join(root, "benchmarks", "results", "usm_lite.json")
+    figure = os.path.join(root, "docs", "images", "usm_lite.svg")
+  write_figure([row for row in rows if row["kind"] == "ladder"], figure)
+  write_result(
+    results,
+    config={
+      "quick": quick,
+      "fine_tune_steps": steps,
+      "batch_size": _BATCH_SIZE,
+      "seed": _SEED,
+      "model_sha256": setting.model_sha256,
+      "speech": "synthetic; general sentences of eval/, speakers heard in no"
+      " training stage",
+      "utterances": len(setting.evaluation),
+      "words": sum(rows[0]["utterance_words"]),
+    },
+    seconds=time.monotonic() - started,
+    rows=rows,
+    claims=found,
+  )
+  print(_table(rows))
+  print(_claims(found))
+  logging.info("written to %s and %s", results, figure)
+
+
+def _server_speech(
+  corpus: str, quick: bool
+) -> tuple[list[Example], list[Example]]:
+  """Returns training and held-out examples of the server's speakers."""
+  parts = []
+  for utterances in split_held_out(
+    load_librispeech(os.path.join(corpus, "server"))
+  ):
+    if quick:
+      utterances = utterances[: 4 * _BATCH_SIZE]
+    loaded = load_examples(utterances, CharacterVocabulary(), _MAX_BAD_FRACTION)
+    parts.append(loaded.examples)
+  return parts[0], parts[1]
+
+
+def _general_speech(corpus: str, quick: bool):
+  """Returns the general sentences: the model never heard the commands."""
+  utterances = [
+    utterance
+    for utterance in load_librispeech(os.path.join(corpus, "eval"))
+    if DOMAINS.get(utterance.chapter) == "general"
+  ]
+  if quick:
+    utterances = utterances[:_QUICK_UTTERANCES]
+  return load_speech(utterances, _MAX_BAD_FRACTION)[0]
+
+
+def _add_figures(rows: list[dict[str, Any]]) -> None:
+  """Adds what a row is in relation to float32's."""
+  base = rows[0]
+  for row in rows:
+    for key in ("bytes", "transport_bytes"):
+      row[f"{key}_vs_float32_file"] = round(row[key] / base["bytes"], 5)
+    if base["wer"]:
+      row["wer_regression"] = round(row["wer"] / base["wer"] - 1, 4)
+    if row["recipe"] != BASELINE:
+      row["wer_difference_interval"] = [
+        round(end, 5) for end in difference_interval(row, base)
+      ]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Returns the tables of docs/compression.md."""
+  lines = [
+    "| recipe | WER | 95% interval | of float32's WER | stored | transport |"
+    " memory MB | latency ms | RTF |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+  ]
+  for row in rows:
+    if row["kind"] != "ladder":
+      continue
+    low, high = row["wer_interval"]
+    change = row.get("wer_regression")
+    lines.append(
+      f"| {row['recipe']} | {row['wer']:.4f} | {low:.3f} to {high:.3f} |"
+      f" {'' if change is None else f'{100 * change:+.1f}%'} |"
+      f" {100 * row['bytes_vs_float32_file']:.1f}% |"
+      f" {100 * row['transport_bytes_vs_float32_file']:.2f}% |"
+      f" {row['peak_rss_bytes'] / 1e6:.0f} | {row['latency_ms']:.2f} |"
+      f" {row['rtf']:.4f} |"
+    )
+  chosen = [row for row in rows if row["kind"] == "choice"]
+  if chosen:
+    lines += [
+      "",
+      "| recipe: change | held-out WER | last loss | mask updates | churn |",
+      "|---|--:|--:|--:|---|",
+    ]
+  for row in chosen:
+    churn = ", ".join(f"{each:.3f}" for each in row["mask_churn"])
+    lines.append(
+      f"| {row['recipe']} | {row['held_out_wer']:.4f} |"
+      f" {row['last_loss']:.4f} | {row['mask_updates']} | {churn} |"
+    )
+  return "\n".join(lines)
+
+
+def _claims(found: Sequence[Claim]) -> str:
+  lines = ["", "| claim | value | target | met |", "|---|--:|--:|---|"]
+  for claim in found:
+    value = "not measured" if claim.value is None else f"{claim.value:.4g}"
+    met = "yes" if claim.met else "no"
+    lines.append(f"| {claim.claim} | {value} | {claim.target} | {met} |")
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  entry_point.run(main)
