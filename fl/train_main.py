@@ -91,7 +91,7 @@ _OUT = flags.DEFINE_string(
   "Folder for model.keras, training.json and manifest.json. Left out:"
   " lingvo_lite_runs/federated.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 80, "Rounds of training.")
+_ROUNDS = flags.DEFINE_integer("rounds", 100, "Rounds of training.")
 _COHORT = flags.DEFINE_integer("cohort", 6, "Clients a round.")
 _LOCAL_EPOCHS = flags.DEFINE_integer(
   "local_epochs", 4, "How often a client goes through its speech in a round."
@@ -244,11 +244,7 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
 # As in pre-training: a step costs the same and learns from as much.
 _REHEARSAL_BATCH_SIZE = 16
 _REHEARSAL_LEARNING_RATE = 1e-3
-# A client has a hundred seconds of commands of two seconds each: hiding more of
-# them than this left its sub-model short of what there is to learn.
-_CLIENT_AUGMENT = SpecAugmentConfig(
-  frequency_masks=1, max_frequency_mask_bins=10, time_masks=0
-)
+
 
 
 def main(argv: Sequence[str]) -> None:
@@ -335,11 +331,12 @@ def main(argv: Sequence[str]) -> None:
     public, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
     logging.info("reading the server's speech, %d utterances", len(public))
     public_set = _load(public, must_align=True)
+  augment = SpecAugmentConfig()
   data = ClientData(
     train_set.examples,
     config.client_batch_size,
     config.local_epochs,
-    _CLIENT_AUGMENT,
+    augment,
     config.seed,
   )
 
@@ -407,7 +404,7 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=_rehearsal(config, model_config, public_set),
+        rehearsal=_rehearsal(config, model_config, public_set, augment),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir).write,
       )
@@ -454,7 +451,7 @@ def main(argv: Sequence[str]) -> None:
       "cohort_sampling": sampler.sampling,
       "model": model_config.to_dict(),
       "keep_rates": [of_phase.keep_rates for of_phase in plans],
-      "spec_augment": dataclasses.asdict(_CLIENT_AUGMENT),
+      "spec_augment": dataclasses.asdict(augment),
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
     seed=config.seed,
@@ -547,6 +544,7 @@ def _rehearsal(
   config: FederatedConfig,
   model_config: ConformerConfig,
   public_set: ExampleSet,
+  augment: SpecAugmentConfig,
 ) -> Rehearsal | None:
   if not config.rehearsal_steps:
     return None
@@ -556,7 +554,7 @@ def _rehearsal(
       public_set.examples,
       _REHEARSAL_BATCH_SIZE,
       config.seed,
-      SpecAugmentConfig(),
+      augment,
       start_step=start,
     )
 
