@@ -246,7 +246,6 @@ _REHEARSAL_BATCH_SIZE = 16
 _REHEARSAL_LEARNING_RATE = 1e-3
 
 
-
 def main(argv: Sequence[str]) -> None:
   """Trains and writes the artifact."""
   del argv
