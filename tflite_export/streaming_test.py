@@ -37,14 +37,15 @@ _CONFIG = ConformerConfig(
 )
 # One sample, a logit's edge, a chunk's edge, and long and odd.
 # As on a device without it: whoever imports it gets an error.
-_WITHOUT_TENSORFLOW = """
+_COMMAND = "tflite_export.transcribe_main"
+_WITHOUT_TENSORFLOW = f"""
 import runpy, sys
 class Missing:
   def find_spec(self, name, path=None, target=None):
     if name.startswith(("tensorflow", "keras")):
       raise ImportError(name)
 sys.meta_path.insert(0, Missing())
-runpy.run_module("tflite_export.transcribe_main", run_name="__main__")
+runpy.run_module("{_COMMAND}", run_name="__main__")
 """
 _LENGTHS = (1, 639, 640, 641, 1280, 1281, 5000, 33_333)
 
