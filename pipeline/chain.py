@@ -162,7 +162,7 @@ def build_chain(
         **speech,
         **_given(rounds=config.rounds, cohort=config.cohort),
       },
-      [model, plan, client_speech, eval_speech],
+      [model, plan, client_speech, server_speech, eval_speech],
       folders.federated,
     ),
     command(

@@ -35,8 +35,8 @@ class ChainTest(absltest.TestCase):
       self.assertNotIn("corpus", command.flags)
 
   def test_own_corpus_is_handed_on(self):
-    told = [c.stage for c in _chain(corpus="corpus") if "corpus" in c.flags]
-    self.assertLen(told, 5)
+    for command in _chain(corpus="corpus"):
+      self.assertEqual(command.flags["corpus"], "corpus", command.stage)
 
   def test_seed_reaches_every_stage_that_draws(self):
     for command in _chain():
@@ -50,6 +50,10 @@ class ChainTest(absltest.TestCase):
       if os.path.join("corpus", "clients") in command.inputs
     ]
     self.assertEqual(users, ["federated training"])
+
+  def test_server_speech_is_rehearsed_between_rounds(self):
+    (training,) = (c for c in _chain() if c.stage == "federated training")
+    self.assertIn(os.path.join("corpus", "server"), training.inputs)
 
   def test_eval_speech_is_measured_on_only(self):
     users = [
