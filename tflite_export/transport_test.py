@@ -33,7 +33,7 @@ def _file(kernels, floats):
   model.version = 3
   model.buffers = [schema.BufferT()]
   graph = schema.SubGraphT()
-  graph.tensors = []
+  graph.tensors, graph.operators = [], []
   model.subgraphs = [graph]
 
   def add(shape, kind, data, scales=None):
