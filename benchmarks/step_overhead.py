@@ -54,7 +54,8 @@ def step_overhead(
       training.step(index, batch)
       turn.append(time.perf_counter() - started)
     times.append(turn)
-  plain_s, wrapped_s = np.median(times[_WARM_UP_TURNS:], axis=0)
+  medians = np.median(times[_WARM_UP_TURNS:], axis=0)
+  plain_s, wrapped_s = (float(median) for median in medians)
   return {
     "plain_step_ms": round(plain_s * 1000, 2),
     "wrapped_step_ms": round(wrapped_s * 1000, 2),
