@@ -20,12 +20,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_federated as tff
 from absl import flags, logging
 
 from fl.checkpoints import Checkpoints
@@ -33,8 +31,8 @@ from fl.data.client_data import ClientData
 from fl.data.cohorts import SAMPLINGS, CohortSampler
 from fl.dropout.plan import DropoutPlan
 from fl.dropout.refresh import phase_ends, refreshed_plan
-from fl.dropout.selection import MASK_SCOPES, UnitSelection, unit_selection
-from fl.dropout.sub_model import VariableSpec, flatten, variable_specs
+from fl.dropout.selection import MASK_SCOPES, unit_selection
+from fl.dropout.sub_model import flatten, variable_specs
 from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
 from fl.faults.fault_lab import FaultConfig
@@ -45,29 +43,23 @@ from fl.importance.probes import parts_of
 from fl.privacy.ledger import PrivacyLedger
 from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
 from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
-from fl.processes.client_work import LocalTraining
-from fl.processes.compose import FederatedProcess, build_federated_process
 from fl.program import FederatedProgram
-from fl.rehearsal import Rehearsal, RehearsalPlan
 from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import parse_address, remote_runtime
+from fl.training_recipe import build_process, build_rehearsal
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
-from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import ExampleSet, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
 from lingvo_lite.data.utterance import Utterance
-from lingvo_lite.layers.unit_dropout import LEAST_UNIT_KEEP_RATE
-from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import load_model, save_model
 from lingvo_lite.models.unit_groups import unit_groups
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import sha256, write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
-from lingvo_lite.training.ctc_objective import ctc_objective
 
 _MODEL = flags.DEFINE_string(
   "model", None, "Folder with the model.keras to start from.", required=True
@@ -241,11 +233,6 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
   "More than this fraction of unusable utterances is an error.",
 )
 
-# As in pre-training: a step costs the same and learns from as much.
-_REHEARSAL_BATCH_SIZE = 16
-_REHEARSAL_LEARNING_RATE = 1e-3
-
-
 def main(argv: Sequence[str]) -> None:
   """Trains and writes the artifact."""
   del argv
@@ -370,7 +357,7 @@ def main(argv: Sequence[str]) -> None:
       sub_model = plan.sub_model(specs, groups)
       # The process comes before the models used here: building it makes
       # earlier Keras models unusable.
-      process = _build_process(
+      process = build_process(
         config,
         plan,
         model_config,
@@ -403,7 +390,7 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=_rehearsal(config, model_config, public_set, augment),
+        rehearsal=build_rehearsal(config, model_config, public_set, augment),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir).write,
       )
@@ -486,103 +473,6 @@ def main(argv: Sequence[str]) -> None:
     config.rounds,
     time.monotonic() - started,
     out,
-  )
-
-
-def _build_process(
-  config: FederatedConfig,
-  plan: DropoutPlan,
-  model_config: ConformerConfig,
-  selection: UnitSelection,
-  specs: Sequence[VariableSpec],
-  data: ClientData,
-  aggregation: AggregationConfig,
-  faults: FaultConfig,
-) -> FederatedProcess:
-  # No more noise than the units left out: with both, clients learned slower and
-  # not better.
-  client_config = dataclasses.replace(
-    model_config.with_widths(plan.kept), dropout_rate=0.0
-  )
-  training = dataclasses.replace(
-    _local_training(
-      config,
-      lambda: build_ctc_model(client_config),
-      config.client_learning_rate,
-    ),
-    proximal_strength=config.proximal_strength,
-    variational_noise=(
-      (lambda r: tf.constant(config.variational_noise))
-      if config.variational_noise
-      else None
-    ),
-    max_update_norm=config.max_update_norm,
-    sabotage=faults.sabotage if faults.sabotages else None,
-  )
-  process = build_federated_process(
-    specs,
-    selection,
-    training,
-    data.batch_spec,
-    len(data),
-    # The mean update of clients that ran Adam is at first about 5e-3 a weight.
-    # An epsilon near that lets the server keep its proportions (Reddi et al.
-    # 2021, "Adaptive Federated Optimization", section 4: tau); more momentum
-    # than this only lags behind.
-    tff.learning.optimizers.build_adam(
-      config.server_learning_rate, beta_1=0.5, beta_2=0.9, epsilon=5e-3
-    ),
-    lambda r: config.schedule(config.server_learning_rate, r),
-    aggregation,
-    config.cohort,
-  )
-  return process
-
-
-def _rehearsal(
-  config: FederatedConfig,
-  model_config: ConformerConfig,
-  public_set: ExampleSet,
-  augment: SpecAugmentConfig,
-) -> Rehearsal | None:
-  if not config.rehearsal_steps:
-    return None
-
-  def batches(start: int) -> tf.data.Dataset:
-    return bucketed_batches(
-      public_set.examples,
-      _REHEARSAL_BATCH_SIZE,
-      config.seed,
-      augment,
-      start_step=start,
-    )
-
-  # With whole units left out, as in pre-training: what the clients get in the
-  # next round are parts of this model.
-  training = _local_training(
-    config,
-    lambda: build_ctc_model(
-      model_config, least_unit_keep_rate=LEAST_UNIT_KEEP_RATE
-    ),
-    _REHEARSAL_LEARNING_RATE,
-  )
-  return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))
-
-
-def _local_training(
-  config: FederatedConfig,
-  build_model: Callable[[], tf.keras.Model],
-  learning_rate: float,
-) -> LocalTraining:
-  return LocalTraining(
-    build_model=build_model,
-    objective=ctc_objective,
-    # Of Adam's kind, and new each round: plain SGD takes a client nowhere from
-    # a model that is sure of the wrong words.
-    optimizer=tff.learning.optimizers.build_adam(learning_rate, epsilon=1e-5),
-    learning_rate=lambda r: config.schedule(learning_rate, r),
-    clip_norm=config.client_clip_norm,
-    seed=config.seed,
   )
 
 

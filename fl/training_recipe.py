@@ -1,0 +1,151 @@
+"""How clients and server train: models, optimizers and schedules of a run."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fl.data.client_data import ClientData
+from fl.dropout.plan import DropoutPlan
+from fl.dropout.selection import UnitSelection
+from fl.dropout.sub_model import VariableSpec
+from fl.faults.fault_lab import FaultConfig
+from fl.federated_config import FederatedConfig
+from fl.processes.aggregation import AggregationConfig
+from fl.processes.client_work import LocalTraining
+from fl.processes.compose import FederatedProcess, build_federated_process
+from fl.rehearsal import Rehearsal, RehearsalPlan
+from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from lingvo_lite.data.batching import bucketed_batches
+from lingvo_lite.data.examples import ExampleSet
+from lingvo_lite.layers.unit_dropout import LEAST_UNIT_KEEP_RATE
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.training.ctc_objective import ctc_objective
+
+# As in pre-training: a step costs the same and learns from as much.
+_REHEARSAL_BATCH_SIZE = 16
+_REHEARSAL_LEARNING_RATE = 1e-3
+
+
+def build_process(
+  config: FederatedConfig,
+  plan: DropoutPlan,
+  model_config: ConformerConfig,
+  selection: UnitSelection,
+  specs: Sequence[VariableSpec],
+  data: ClientData,
+  aggregation: AggregationConfig,
+  faults: FaultConfig,
+) -> FederatedProcess:
+  """Builds a run's rounds for the sub-models of a plan.
+
+  Args:
+    config: of the run.
+    plan: how wide the clients' layers are.
+    model_config: of the server's model.
+    selection: which units each client gets.
+    specs: the server's variables.
+    data: the clients' speech.
+    aggregation: how one update is made of many.
+    faults: what clients do wrong, on purpose.
+
+  Raises:
+    InputError: the aggregation does not go with the selection.
+  """
+  # No more noise than the units left out: with both, clients learned slower and
+  # not better.
+  client_config = dataclasses.replace(
+    model_config.with_widths(plan.kept), dropout_rate=0.0
+  )
+  training = dataclasses.replace(
+    _local_training(
+      config,
+      lambda: build_ctc_model(client_config),
+      config.client_learning_rate,
+    ),
+    proximal_strength=config.proximal_strength,
+    variational_noise=(
+      (lambda r: tf.constant(config.variational_noise))
+      if config.variational_noise
+      else None
+    ),
+    max_update_norm=config.max_update_norm,
+    sabotage=faults.sabotage if faults.sabotages else None,
+  )
+  return build_federated_process(
+    specs,
+    selection,
+    training,
+    data.batch_spec,
+    len(data),
+    # The mean update of clients that ran Adam is at first about 5e-3 a weight.
+    # An epsilon near that lets the server keep its proportions (Reddi et al.
+    # 2021, "Adaptive Federated Optimization", section 4: tau); more momentum
+    # than this only lags behind.
+    tff.learning.optimizers.build_adam(
+      config.server_learning_rate, beta_1=0.5, beta_2=0.9, epsilon=5e-3
+    ),
+    lambda r: config.schedule(config.server_learning_rate, r),
+    aggregation,
+    config.cohort,
+  )
+
+
+def build_rehearsal(
+  config: FederatedConfig,
+  model_config: ConformerConfig,
+  public_set: ExampleSet,
+  augment: SpecAugmentConfig,
+) -> Rehearsal | None:
+  """Builds what the server does after each round.
+
+  Args:
+    config: of the run.
+    model_config: of the server's model.
+    public_set: the server's speech.
+    augment: what training speech goes through.
+
+  Returns:
+    The rehearsal; None: the run does without.
+  """
+  if not config.rehearsal_steps:
+    return None
+
+  def batches(start: int) -> tf.data.Dataset:
+    return bucketed_batches(
+      public_set.examples,
+      _REHEARSAL_BATCH_SIZE,
+      config.seed,
+      augment,
+      start_step=start,
+    )
+
+  # With whole units left out, as in pre-training: what the clients get in the
+  # next round are parts of this model.
+  training = _local_training(
+    config,
+    lambda: build_ctc_model(
+      model_config, least_unit_keep_rate=LEAST_UNIT_KEEP_RATE
+    ),
+    _REHEARSAL_LEARNING_RATE,
+  )
+  return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))
+
+
+def _local_training(
+  config: FederatedConfig,
+  build_model: Callable[[], tf.keras.Model],
+  learning_rate: float,
+) -> LocalTraining:
+  return LocalTraining(
+    build_model=build_model,
+    objective=ctc_objective,
+    # Of Adam's kind, and new each round: plain SGD takes a client nowhere from
+    # a model that is sure of the wrong words.
+    optimizer=tff.learning.optimizers.build_adam(learning_rate, epsilon=1e-5),
+    learning_rate=lambda r: config.schedule(learning_rate, r),
+    clip_norm=config.client_clip_norm,
+    seed=config.seed,
+  )
