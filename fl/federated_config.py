@@ -23,6 +23,7 @@ class FederatedConfig:
     client_clip_norm: largest norm of a local step's gradient.
     server_learning_rate: of the server's Adam, in the first round.
     rehearsal_steps: updates on the server's own speech after each round.
+    keep_zeros: whether zeros of the model's matrices stay zeros.
     seed: where all randomness comes from.
     mask_scope: `client`, `round` or `run`: who shares the same kept units.
     refresh_every: rounds between refreshes of the plan from churn; 0: it stays.
@@ -44,6 +45,7 @@ class FederatedConfig:
   seed: int
   mask_scope: str
   evaluate_every: int
+  keep_zeros: bool = False
   refresh_every: int = 0
   refresh_hysteresis: float = 0.0
   proximal_strength: float = 0.0

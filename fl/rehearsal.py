@@ -19,7 +19,7 @@ import tensorflow_federated as tff
 
 from fl.dropout.selection import fold_in
 from fl.dropout.sub_model import flatten, unflatten
-from fl.processes.client_work import LocalTraining
+from fl.processes.client_work import LocalTraining, held_at_zero
 from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
 
 Batch = dict[str, tf.Tensor]
@@ -118,13 +118,12 @@ class Rehearsal:
     with tf.GradientTape() as tape:
       loss = training.objective(self._model, batch)
     gradients = tape.gradient(loss, self._variables)
+    values = tuple(variable.read_value() for variable in self._variables)
+    if training.keep_zeros:
+      gradients = held_at_zero(gradients, values)
     if training.clip_norm is not None:
       gradients, _ = tf.clip_by_global_norm(gradients, training.clip_norm)
-    state, values = training.optimizer.next(
-      state,
-      tuple(variable.read_value() for variable in self._variables),
-      tuple(gradients),
-    )
+    state, values = training.optimizer.next(state, values, tuple(gradients))
     for variable, value in zip(self._variables, values, strict=True):
       variable.assign(value)
     return state, loss

@@ -29,7 +29,7 @@ from absl import flags, logging
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
 from fl.data.cohorts import SAMPLINGS, CohortSampler
-from fl.dropout.plan import DropoutPlan
+from fl.dropout.plan import DropoutPlan, plan_of
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, unit_selection
 from fl.dropout.sub_model import flatten, variable_specs
@@ -47,8 +47,12 @@ from fl.program import FederatedProgram
 from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import parse_address, remote_runtime
-from fl.training_recipe import build_process, build_rehearsal
-from lingvo_lite.audio.spec_augment import SpecAugmentConfig
+from fl.training_recipe import (
+  CLIENT_AUGMENT,
+  SERVER_AUGMENT,
+  build_process,
+  build_rehearsal,
+)
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import ExampleSet, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
@@ -67,8 +71,8 @@ _MODEL = flags.DEFINE_string(
 _PLAN = flags.DEFINE_string(
   "plan",
   None,
-  "dropout_plan.json, written by //fl:plan for this model.",
-  required=True,
+  "dropout_plan.json, written by //fl:plan for this model. Left out: clients"
+  " get the whole model.",
 )
 _CORPUS = flags.DEFINE_string(
   "corpus",
@@ -83,7 +87,7 @@ _OUT = flags.DEFINE_string(
   "Folder for model.keras, training.json and manifest.json. Left out:"
   " lingvo_lite_runs/federated.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 100, "Rounds of training.")
+_ROUNDS = flags.DEFINE_integer("rounds", 70, "Rounds of training.")
 _COHORT = flags.DEFINE_integer("cohort", 6, "Clients a round.")
 _LOCAL_EPOCHS = flags.DEFINE_integer(
   "local_epochs", 4, "How often a client goes through its speech in a round."
@@ -108,6 +112,11 @@ _REHEARSAL_STEPS = flags.DEFINE_integer(
   8,
   "Updates on the server's own speech after each round; 0: it does without, and"
   " forgets what the clients do not say.",
+)
+_KEEP_ZEROS = flags.DEFINE_bool(
+  "keep_zeros",
+  False,
+  "Zeros of the model's matrices stay zeros: trains a pruned model.",
 )
 _MASK_SCOPE = flags.DEFINE_enum(
   "mask_scope",
@@ -233,6 +242,7 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
   "More than this fraction of unusable utterances is an error.",
 )
 
+
 def main(argv: Sequence[str]) -> None:
   """Trains and writes the artifact."""
   del argv
@@ -246,6 +256,7 @@ def main(argv: Sequence[str]) -> None:
     client_clip_norm=_CLIENT_CLIP_NORM.value,
     server_learning_rate=_SERVER_LEARNING_RATE.value,
     rehearsal_steps=_REHEARSAL_STEPS.value,
+    keep_zeros=_KEEP_ZEROS.value,
     seed=_SEED.value,
     mask_scope=_MASK_SCOPE.value,
     refresh_every=_REFRESH_EVERY.value,
@@ -288,18 +299,21 @@ def main(argv: Sequence[str]) -> None:
     else os.path.join(out, "workdir")
   )
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
-  plan_path = entry_point.user_path(_PLAN.value)
+  plan_paths = [entry_point.user_path(_PLAN.value)] if _PLAN.value else []
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
   else:
     corpus = extract_default_corpus(entry_point.default_folder("corpus"))
 
   model, model_config = load_model(model_path)
-  plan = DropoutPlan.read(plan_path)
-  plan.check_model(model_config.to_dict())
   specs = variable_specs(model)
   initial_weights = flatten(model.trainable_variables).numpy()
   groups = unit_groups(model_config)
+  if plan_paths:
+    plan = DropoutPlan.read(plan_paths[0])
+    plan.check_model(model_config.to_dict())
+  else:
+    plan = plan_of(model_config.to_dict(), specs, groups, {}, "whole")
   # Said before any speech is read.
   plan.sub_model(specs, groups)
   order = order_by_magnitude(specs, groups, initial_weights)
@@ -317,12 +331,11 @@ def main(argv: Sequence[str]) -> None:
     public, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
     logging.info("reading the server's speech, %d utterances", len(public))
     public_set = _load(public, must_align=True)
-  augment = SpecAugmentConfig()
   data = ClientData(
     train_set.examples,
     config.client_batch_size,
     config.local_epochs,
-    augment,
+    CLIENT_AUGMENT,
     config.seed,
   )
 
@@ -338,7 +351,9 @@ def main(argv: Sequence[str]) -> None:
   checkpoints = Checkpoints(
     os.path.join(workdir, "checkpoints"),
     _fingerprint(
-      [*settings, sampler.sampling], model_path, plan_path, train + public
+      [*settings, sampler.sampling, dataclasses.asdict(plan)],
+      model_path,
+      train + public,
     ),
   )
   ledger = PrivacyLedger(
@@ -390,7 +405,7 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=build_rehearsal(config, model_config, public_set, augment),
+        rehearsal=build_rehearsal(config, model_config, public_set),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir).write,
       )
@@ -437,13 +452,14 @@ def main(argv: Sequence[str]) -> None:
       "cohort_sampling": sampler.sampling,
       "model": model_config.to_dict(),
       "keep_rates": [of_phase.keep_rates for of_phase in plans],
-      "spec_augment": dataclasses.asdict(augment),
+      "client_augment": dataclasses.asdict(CLIENT_AUGMENT),
+      "server_augment": dataclasses.asdict(SERVER_AUGMENT),
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
     seed=config.seed,
     inputs=[
       model_path,
-      plan_path,
+      *plan_paths,
       *(u.audio_path for u in utterances),
       *(u.audio_path for u in unheard),
       *(u.audio_path for u in public),
@@ -485,14 +501,12 @@ def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
 def _fingerprint(
   settings: Any,
   model_path: str,
-  plan_path: str,
   train: Sequence[Utterance],
 ) -> str:
   """Tells this run's checkpoints from those of any other."""
   what = [
     settings,
     sha256(model_path),
-    sha256(plan_path),
     [(u.id, u.transcript, os.path.getsize(u.audio_path)) for u in train],
   ]
   return hashlib.sha256(json.dumps(what).encode()).hexdigest()

@@ -22,7 +22,13 @@ from lingvo_lite.data.examples import ExampleSet
 from lingvo_lite.layers.unit_dropout import LEAST_UNIT_KEEP_RATE
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_objective
+
+# Few voices say what only clients say; warped further than the server's speech,
+# theirs stand for those of people who take no part.
+CLIENT_AUGMENT = SpecAugmentConfig(max_pitch_warp=0.2, max_speed_change=0.2)
+SERVER_AUGMENT = SpecAugmentConfig()
 
 # As in pre-training: a step costs the same and learns from as much.
 _REHEARSAL_BATCH_SIZE = 16
@@ -52,8 +58,17 @@ def build_process(
     faults: what clients do wrong, on purpose.
 
   Raises:
-    InputError: the aggregation does not go with the selection.
+    InputError: the aggregation does not go with the selection, or would not
+      leave zeros as they are.
   """
+  if config.keep_zeros and (
+    aggregation.privacy.is_private or aggregation.compressed
+  ):
+    raise InputError(
+      "found --keep_zeros with --privacy or --compress_updates, expected"
+      " neither: noise and rounding fill the zeros; train the model first, then"
+      " prune it"
+    )
   # No more noise than the units left out: with both, clients learned slower and
   # not better.
   client_config = dataclasses.replace(
@@ -97,7 +112,6 @@ def build_rehearsal(
   config: FederatedConfig,
   model_config: ConformerConfig,
   public_set: ExampleSet,
-  augment: SpecAugmentConfig,
 ) -> Rehearsal | None:
   """Builds what the server does after each round.
 
@@ -105,7 +119,6 @@ def build_rehearsal(
     config: of the run.
     model_config: of the server's model.
     public_set: the server's speech.
-    augment: what training speech goes through.
 
   Returns:
     The rehearsal; None: the run does without.
@@ -118,7 +131,7 @@ def build_rehearsal(
       public_set.examples,
       _REHEARSAL_BATCH_SIZE,
       config.seed,
-      augment,
+      SERVER_AUGMENT,
       start_step=start,
     )
 
@@ -147,5 +160,6 @@ def _local_training(
     optimizer=tff.learning.optimizers.build_adam(learning_rate, epsilon=1e-5),
     learning_rate=lambda r: config.schedule(learning_rate, r),
     clip_norm=config.client_clip_norm,
+    keep_zeros=config.keep_zeros,
     seed=config.seed,
   )

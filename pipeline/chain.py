@@ -5,6 +5,11 @@ import os
 
 from pipeline.quickstart_config import QuickstartConfig
 from pipeline.stage_record import source_root
+from tflite_export.recipes import find_recipe
+
+# A pruned model has forgotten some of what only the clients say; they teach it
+# that again before it is quantised.
+_HEALING_ROUNDS = 12
 
 _COMMITTED_MODEL = os.path.join("lingvo_lite", "pretrained", "tiny")
 
@@ -57,6 +62,14 @@ class RunFolders:
   @property
   def federated(self) -> str:
     return self._at("federated")
+
+  @property
+  def pruned(self) -> str:
+    return self._at("pruned")
+
+  @property
+  def healed(self) -> str:
+    return self._at("healed")
 
   @property
   def compressed(self) -> str:
@@ -116,7 +129,6 @@ def build_chain(
   initial = os.path.join(folders.server_model, "initial.keras")
   importance = os.path.join(folders.importance, "importance.json")
   plan = os.path.join(folders.plan, "dropout_plan.json")
-  trained = os.path.join(folders.federated, "model.keras")
   compressed = folders.of_recipes(folders.compressed)
   exported = folders.of_recipes(folders.exported)
   files = tuple(folders.tflite(recipe) for recipe in config.recipes)
@@ -125,6 +137,76 @@ def build_chain(
     return StageCommand(
       stage, module, flags, tuple(inputs), folder, artifacts or (folder,)
     )
+
+  def train(stage, model, flags, inputs, folder):
+    return command(
+      stage,
+      "fl.train_main",
+      {"model": model, **flags, **speech, **_given(cohort=config.cohort)},
+      [
+        os.path.join(model, "model.keras"),
+        *inputs,
+        client_speech,
+        server_speech,
+        eval_speech,
+      ],
+      folder,
+    )
+
+  def compress(stage, model, recipes, folder, written):
+    return command(
+      stage,
+      "tflite_export.compress_main",
+      {"model": model, "recipe": ",".join(recipes), **speech},
+      [os.path.join(model, "model.keras"), server_speech],
+      # The stage makes no folder for a recipe that is its only one.
+      written[0] if len(recipes) == 1 else folder,
+      written,
+    )
+
+  whole, pruned = [], []
+  for recipe in config.recipes:
+    (pruned if find_recipe(recipe).kept_of else whole).append(recipe)
+  compression = [
+    compress(
+      "compression",
+      folders.federated,
+      whole,
+      folders.compressed,
+      tuple(folders.of_recipe(folders.compressed, name) for name in whole),
+    )
+  ]
+  for kept_of in sorted({find_recipe(name).kept_of for name in pruned}):
+    name = "{}of{}".format(*kept_of)
+    recipes = [r for r in pruned if find_recipe(r).kept_of == kept_of]
+    pruned_model = os.path.join(folders.pruned, name)
+    healed_model = os.path.join(folders.healed, name)
+    compression += [
+      compress(
+        f"pruning to {name}",
+        folders.federated,
+        [f"float32_{name}"],
+        pruned_model,
+        (pruned_model,),
+      ),
+      train(
+        f"healing of {name}",
+        pruned_model,
+        {
+          "keep_zeros": "true",
+          "rounds": str(min(config.rounds or _HEALING_ROUNDS, _HEALING_ROUNDS)),
+        },
+        [],
+        healed_model,
+      ),
+      compress(
+        f"compression of {name}",
+        healed_model,
+        recipes,
+        folders.compressed,
+        tuple(folders.of_recipe(folders.compressed, r) for r in recipes),
+      ),
+    ]
 
   pretrain = command(
     "pre-training",
@@ -153,30 +235,14 @@ def build_chain(
       [importance, model, server_speech],
       folders.plan,
     ),
-    command(
+    train(
       "federated training",
-      "fl.train_main",
-      {
-        "model": folders.server_model,
-        "plan": plan,
-        **speech,
-        **_given(rounds=config.rounds, cohort=config.cohort),
-      },
-      [model, plan, client_speech, server_speech, eval_speech],
+      folders.server_model,
+      {"plan": plan, **_given(rounds=config.rounds)},
+      [plan],
       folders.federated,
     ),
-    command(
-      "compression",
-      "tflite_export.compress_main",
-      {
-        "model": folders.federated,
-        "recipe": ",".join(config.recipes),
-        **speech,
-      },
-      [trained, server_speech],
-      folders.compressed,
-      compressed,
-    ),
+    *compression,
     command(
       "export",
       "tflite_export.export_main",

@@ -39,7 +39,7 @@ class QuickstartConfig:
   corpus: str | None = None
   from_scratch: bool = False
   pretrain_steps: int | None = None
-  client_params_fraction: float = 0.5
+  client_params_fraction: float = 0.75
   rounds: int | None = None
   cohort: int | None = None
   recipes: tuple[str, ...] = (_BASELINE_RECIPE,)

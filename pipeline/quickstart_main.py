@@ -49,7 +49,7 @@ _PRETRAIN_STEPS = flags.DEFINE_integer(
 )
 _CLIENT_PARAMS_FRACTION = flags.DEFINE_float(
   "client_params_fraction",
-  0.5,
+  0.75,
   "Largest share of the server model's parameters that a client is sent.",
 )
 _ROUNDS = flags.DEFINE_integer(
@@ -59,7 +59,9 @@ _COHORT = flags.DEFINE_integer(
   "cohort", None, "Clients a round. Left out: the stage's own choice."
 )
 _RECIPES = flags.DEFINE_list(
-  "recipes", list(RECIPES), "Compression recipes, float32 among them."
+  "recipes",
+  ["float32", "int8", "int4", "int2", "int4_2of4"],
+  f"Compression recipes, float32 among them: {', '.join(RECIPES)}.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(

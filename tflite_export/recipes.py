@@ -84,6 +84,7 @@ class Recipe:
 
 _ALL = (
   Recipe("float32"),
+  Recipe("float32_2of4", kept_of=(2, 4)),
   Recipe("int8", weight_bits=8),
   Recipe("int4", weight_bits=4, fine_tune_steps=60),
   Recipe("int2", weight_bits=2, fine_tune_steps=150, learning_rate=1e-3),

@@ -9,7 +9,8 @@ from tflite_export.recipes import RECIPES, Recipe, find_recipe
 class RecipesTest(parameterized.TestCase):
   def test_names_say_what_is_kept(self):
     self.assertEqual(
-      list(RECIPES), ["float32", "int8", "int4", "int2", "int4_2of4"]
+      list(RECIPES),
+      ["float32", "float32_2of4", "int8", "int4", "int2", "int4_2of4"],
     )
     for name, recipe in RECIPES.items():
       bits = "float32" if not recipe.weight_bits else f"int{recipe.weight_bits}"

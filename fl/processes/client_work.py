@@ -41,6 +41,7 @@ class LocalTraining:
       anew for each client and step (Guliani et al. 2021, "Training Speech
       Recognition Models with Federated Learning"); None: none.
     max_update_norm: updates of a larger L2 norm are turned down.
+    keep_zeros: whether zeros of matrices stay zeros; see `held_at_zero`.
     sabotage: from (update, round number, client) to the update that is sent, to
       see how training takes it; None: clients behave.
   """
@@ -54,6 +55,7 @@ class LocalTraining:
   proximal_strength: float = 0.0
   variational_noise: Schedule | None = None
   max_update_norm: float = math.inf
+  keep_zeros: bool = False
   sabotage: Sabotage | None = None
 
 
@@ -185,6 +187,8 @@ def _train(
             gradients, values, initial, strict=True
           )
         ]
+      if training.keep_zeros:
+        gradients = held_at_zero(gradients, values)
       if training.clip_norm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, training.clip_norm)
       state, values = next_values(state, values, tuple(gradients))
@@ -219,6 +223,27 @@ def _train(
     )
 
   return train(message.weights, message.round_number, client, batches)
+
+
+def held_at_zero(
+  gradients: Sequence[tf.Tensor], values: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+  """Returns the gradients, zero where a matrix or convolution kernel is zero.
+
+  An optimizer of Adam's kind does not move a weight whose gradients were all
+  zero, so a pruned model keeps its masks without anyone carrying them. Biases
+  and norms, vectors, move as ever.
+
+  Args:
+    gradients: of the variables.
+    values: the variables' own.
+  """
+  return [
+    gradient
+    if value.shape.rank < 2
+    else tf.where(tf.equal(value, 0.0), 0.0, gradient)
+    for gradient, value in zip(gradients, values, strict=True)
+  ]
 
 
 def _add_noise(
