@@ -19,7 +19,7 @@ def _objective(model, batch):
   return tf.reduce_sum(model(batch["x"], training=True))
 
 
-def _rehearsal(starts, steps=2, clip_norm=None):
+def _rehearsal(starts, steps=2, clip_norm=None, **training):
   def batches(start):
     starts.append(start)
     numbers = tf.data.Dataset.counter(start + 1).map(
@@ -35,6 +35,7 @@ def _rehearsal(starts, steps=2, clip_norm=None):
     lambda number: 0.1 * 0.5 ** tf.cast(number, tf.float32),
     clip_norm=clip_norm,
     seed=0,
+    **training,
   )
   return Rehearsal(RehearsalPlan(training, batches, steps))
 
@@ -63,6 +64,13 @@ class RehearsalTest(tf.test.TestCase):
       np.array([1.0], np.float32), 0
     )
     self.assertAllClose(weights, [1 - 0.1 * 0.5])
+
+  def test_zeros_are_kept_where_asked(self):
+    zero = np.array([0.0], np.float32)
+    weights, _ = _rehearsal([]).after_round(zero, 0)
+    self.assertNotEqual(weights[0], 0)
+    weights, _ = _rehearsal([], keep_zeros=True).after_round(zero, 0)
+    self.assertEqual(weights[0], 0)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,24 @@ class ChainTest(absltest.TestCase):
     (training,) = (c for c in _chain() if c.stage == "federated training")
     self.assertIn(os.path.join("corpus", "server"), training.inputs)
 
+  def test_pruned_models_are_healed_by_clients_before_they_are_quantised(self):
+    config = QuickstartConfig(
+      out="out", recipes=("float32", "int4_2of4"), rounds=2
+    )
+    folders = RunFolders(config)
+    chain = {c.stage: c for c in build_chain(config, folders, "corpus")}
+    training = chain["healing of 2of4"]
+    self.assertEqual(training.flags["model"], chain["pruning to 2of4"].folder)
+    self.assertEqual(training.flags["keep_zeros"], "true")
+    self.assertEqual(training.flags["rounds"], "2")
+    last = chain["compression of 2of4"]
+    self.assertEqual(last.flags["model"], training.folder)
+    self.assertEqual(last.flags["recipe"], "int4_2of4")
+    self.assertEqual(last.folder, "out/compressed/int4_2of4")
+    # Only one recipe is left: it would get no folder of its own.
+    self.assertEqual(chain["compression"].folder, "out/compressed/float32")
+    self.assertNotIn("healing of 2of4", [c.stage for c in _chain()])
+
   def test_eval_speech_is_measured_on_only(self):
     users = [
       command.stage

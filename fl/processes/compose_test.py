@@ -246,6 +246,31 @@ class ComposeTest(tf.test.TestCase):
       output.metrics["aggregator"]["held_fraction"], held.mean(), places=6
     )
 
+  def test_a_pruned_model_stays_pruned(self):
+    pruned = np.random.default_rng(5).normal(size=21).astype(np.float32)
+    # Of the kernels; the biases, zero too, are to move.
+    kernels = np.r_[0:12, 16:20]
+    pruned[np.r_[kernels[::2], 12:16, 20]] = 0
+    process, _ = _process(
+      _model(),
+      lambda: _model(hidden=3),
+      {"hidden": 3},
+      optimizer=_OPTIMIZERS.build_adam(0.1),
+      server_rate=0.1,
+      keep_zeros=True,
+    )
+    state = self.start(process, pruned)
+    for _ in range(2):
+      state = process.next(
+        state, _clients({c: _batches(c, 2) for c in range(6)})
+      ).state
+    weights = state.global_model_weights
+    self.assertAllEqual(weights[kernels] == 0, pruned[kernels] == 0)
+    self.assertNotAllEqual(weights[kernels], pruned[kernels])
+    # Those of the hidden units that the output listens to.
+    self.assertAllEqual(weights[[13, 15]] != 0, [True, True])
+    self.assertNotEqual(weights[20], 0)
+
   def test_a_client_with_a_broken_update_is_left_out_and_counted(self):
     process, _ = _process(_model(), _model, {})
     broken = _batches(2, 1).map(
