@@ -164,9 +164,14 @@ def build_chain(
       written,
     )
 
-  whole, pruned = [], []
+  whole: list[str] = []
+  pruned: dict[str, list[str]] = {}
   for recipe in config.recipes:
-    (pruned if find_recipe(recipe).kept_of else whole).append(recipe)
+    kept_of = find_recipe(recipe).kept_of
+    if kept_of is None:
+      whole.append(recipe)
+    else:
+      pruned.setdefault("{}of{}".format(*kept_of), []).append(recipe)
   compression = [
     compress(
       "compression",
@@ -176,9 +181,7 @@ def build_chain(
       tuple(folders.of_recipe(folders.compressed, name) for name in whole),
     )
   ]
-  for kept_of in sorted({find_recipe(name).kept_of for name in pruned}):
-    name = "{}of{}".format(*kept_of)
-    recipes = [r for r in pruned if find_recipe(r).kept_of == kept_of]
+  for name, recipes in pruned.items():
     pruned_model = os.path.join(folders.pruned, name)
     healed_model = os.path.join(folders.healed, name)
     compression += [
