@@ -87,7 +87,7 @@ _OUT = flags.DEFINE_string(
   "Folder for model.keras, training.json and manifest.json. Left out:"
   " lingvo_lite_runs/federated.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 70, "Rounds of training.")
+_ROUNDS = flags.DEFINE_integer("rounds", 60, "Rounds of training.")
 _COHORT = flags.DEFINE_integer("cohort", 6, "Clients a round.")
 _LOCAL_EPOCHS = flags.DEFINE_integer(
   "local_epochs", 4, "How often a client goes through its speech in a round."
@@ -405,7 +405,7 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=build_rehearsal(config, model_config, public_set),
+        rehearsal=build_rehearsal(config, plan, model_config, public_set),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir).write,
       )

@@ -110,6 +110,7 @@ def build_process(
 
 def build_rehearsal(
   config: FederatedConfig,
+  plan: DropoutPlan,
   model_config: ConformerConfig,
   public_set: ExampleSet,
 ) -> Rehearsal | None:
@@ -117,6 +118,7 @@ def build_rehearsal(
 
   Args:
     config: of the run.
+    plan: how wide the clients' layers are.
     model_config: of the server's model.
     public_set: the server's speech.
 
@@ -135,13 +137,12 @@ def build_rehearsal(
       start_step=start,
     )
 
-  # With whole units left out, as in pre-training: what the clients get in the
-  # next round are parts of this model.
+  # With whole units left out, as in pre-training, where what the clients get in
+  # the next round are parts of this model.
+  least_keep_rate = None if plan.is_whole else LEAST_UNIT_KEEP_RATE
   training = _local_training(
     config,
-    lambda: build_ctc_model(
-      model_config, least_unit_keep_rate=LEAST_UNIT_KEEP_RATE
-    ),
+    lambda: build_ctc_model(model_config, least_unit_keep_rate=least_keep_rate),
     _REHEARSAL_LEARNING_RATE,
   )
   return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))

@@ -84,7 +84,9 @@ class Recipe:
 
 _ALL = (
   Recipe("float32"),
-  Recipe("float32_2of4", kept_of=(2, 4)),
+  Recipe(
+    "float32_2of4", kept_of=(2, 4), fine_tune_steps=200, learning_rate=1e-3
+  ),
   Recipe("int8", weight_bits=8),
   Recipe("int4", weight_bits=4, fine_tune_steps=60),
   Recipe("int2", weight_bits=2, fine_tune_steps=150, learning_rate=1e-3),
@@ -92,8 +94,8 @@ _ALL = (
     "int4_2of4",
     weight_bits=4,
     kept_of=(2, 4),
-    fine_tune_steps=200,
-    learning_rate=1e-3,
+    fine_tune_steps=100,
+    learning_rate=5e-4,
   ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -41,6 +41,11 @@ class DropoutPlan:
     """The fraction of its units that each group keeps."""
     return {name: self.kept[name] / units for name, units in self.units.items()}
 
+  @property
+  def is_whole(self) -> bool:
+    """Whether clients get the full model."""
+    return self.client_params == self.server_params
+
   def check_model(self, model: Mapping[str, Any]) -> None:
     """Raises InputError unless the plan was made for this kind of model."""
     for name in sorted({*self.model, *model}):
