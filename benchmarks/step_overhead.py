@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lingvo_lite.training.ctc_objective import ctc_objective
-from tflite_export.fine_tuning import FineTuning
+from tflite_export.fine_tuning import FineTuning, gradients_of
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.qat.quantizers import KernelRule, quantize_aware
 
@@ -66,7 +66,7 @@ def step_overhead(
 def _training(model: tf.keras.Model, turns: int) -> FineTuning:
   return FineTuning(
     model,
-    lambda batch: ctc_objective(model, batch),
+    gradients_of(model, lambda batch: ctc_objective(model, batch)),
     turns + _WARM_UP_TURNS,
     learning_rate=1e-4,
   )

@@ -12,7 +12,7 @@ from absl import logging
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_objective
 from tflite_export.distillation import distillation_loss
-from tflite_export.fine_tuning import FineTuning
+from tflite_export.fine_tuning import FineTuning, gradients_of
 from tflite_export.pruning.least_squares import refit
 from tflite_export.pruning.mask_schedule import MaskSchedule
 from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
@@ -177,7 +177,10 @@ def _fine_tune(
   if pruned_layers and recipe.kept_of is not None:
     update = mask_update(wrapped, pruned_layers, recipe.kept_of)
   training = FineTuning(
-    wrapped, loss_fn, recipe.fine_tune_steps, recipe.learning_rate
+    wrapped,
+    gradients_of(wrapped, loss_fn),
+    recipe.fine_tune_steps,
+    recipe.learning_rate,
   )
   losses = training.run(make_batches(), recipe.name, before_step)
   return losses, churn

@@ -17,7 +17,7 @@ from lingvo_lite.models.ctc_model import subsampled_lengths
 # Divides the logits. CTC's distributions are nearly all blank or all one label;
 # softened, they also tell what else it might have been, and that carries over
 # to voices that the fine-tuning does not hear.
-_TEMPERATURE = 4.0
+TEMPERATURE = 4.0
 
 
 def distillation_loss(
@@ -38,15 +38,25 @@ def distillation_loss(
 
   def loss(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
     inputs = [batch["features"], batch["lengths"]]
-    target = tf.stop_gradient(_soft_labels(teacher, inputs))
-    found = _soft_labels(student, inputs)
-    divergence = tf.reduce_sum(tf.exp(target) * (target - found), -1)
-    mask = frame_mask(subsampled_lengths(batch["lengths"]), tf.shape(found)[1])
-    return tf.reduce_sum(divergence * mask) / tf.reduce_sum(mask)
+    return softened_divergence(
+      tf.stop_gradient(teacher(inputs)), student(inputs), batch["lengths"]
+    )
 
   return loss
 
 
-def _soft_labels(model: tf.keras.Model, inputs: list[tf.Tensor]) -> tf.Tensor:
-  """Returns log-probabilities at the temperature, float32[B, T', V]."""
-  return tf.nn.log_softmax(model(inputs) / _TEMPERATURE)
+def softened_divergence(
+  target_logits: tf.Tensor, logits: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
+  """Returns the KL divergence a frame at the temperature, in nats.
+
+  Args:
+    target_logits: float32[B, T', V] to come near to.
+    logits: float32[B, T', V].
+    lengths: int32[B], frames of features.
+  """
+  target = tf.nn.log_softmax(target_logits / TEMPERATURE)
+  found = tf.nn.log_softmax(logits / TEMPERATURE)
+  divergence = tf.reduce_sum(tf.exp(target) * (target - found), -1)
+  mask = frame_mask(subsampled_lengths(lengths), tf.shape(found)[1])
+  return tf.reduce_sum(divergence * mask) / tf.reduce_sum(mask)

@@ -1,7 +1,7 @@
 """Short training of a compressed model that heals what compression broke."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,9 +10,30 @@ import tqdm
 from lingvo_lite.stage.errors import InputError
 
 Batch = dict[str, tf.Tensor]
+# From a batch to the loss and the gradients of the trainable variables.
+Gradients = Callable[[Batch], tuple[tf.Tensor, Sequence[tf.Tensor]]]
 
 _WARM_UP_FRACTION = 0.1
 _LARGEST_GRADIENT_NORM = 1.0
+
+
+def gradients_of(
+  model: tf.keras.Model, loss_fn: Callable[[Batch], tf.Tensor]
+) -> Gradients:
+  """Returns how a loss is lowered.
+
+  Args:
+    model: whose trainable variables learn.
+    loss_fn: from a batch to a scalar.
+  """
+  variables = model.trainable_variables
+
+  def gradients(batch: Batch) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+    with tf.GradientTape() as tape:
+      loss = loss_fn(batch)
+    return loss, tape.gradient(loss, variables)
+
+  return gradients
 
 
 class FineTuning:
@@ -20,7 +41,7 @@ class FineTuning:
 
   Args:
     model: the wrapped model; trained in place.
-    loss_fn: from a batch to a scalar.
+    gradients_fn: gives a batch's loss and gradients; see `gradients_of`.
     steps: of the optimiser.
     learning_rate: highest one; reached after a tenth of the steps, then
       lowered to zero along a cosine.
@@ -29,7 +50,7 @@ class FineTuning:
   def __init__(
     self,
     model: tf.keras.Model,
-    loss_fn: Callable[[Batch], tf.Tensor],
+    gradients_fn: Gradients,
     steps: int,
     learning_rate: float,
   ):
@@ -42,9 +63,7 @@ class FineTuning:
     self._optimizer.build(variables)
 
     def update(batch: Batch) -> tf.Tensor:
-      with tf.GradientTape() as tape:
-        loss = loss_fn(batch)
-      gradients = tape.gradient(loss, variables)
+      loss, gradients = gradients_fn(batch)
       self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
       return loss
 

@@ -19,6 +19,18 @@ def ctc_objective(
     batch: as `bucketed_batches` makes them.
   """
   logits = model([batch["features"], batch["lengths"]], training=True)
+  return ctc_of_logits(logits, batch)
+
+
+def ctc_of_logits(
+  logits: tf.Tensor, batch: dict[str, tf.Tensor]
+) -> tf.Tensor:
+  """Returns the same of logits that are there already.
+
+  Args:
+    logits: float32[B, T', V], what the model made of the batch.
+    batch: as `bucketed_batches` makes them.
+  """
   losses = ctc_loss(
     batch["labels"],
     batch["label_lengths"],
