@@ -13,8 +13,8 @@ from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
 from tflite_export.compress import compress
-from tflite_export.cost import peak_rss_bytes
 from tflite_export.export import export
+from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.recipes import Recipe
 from tflite_export.speech import SpokenUtterance
 

@@ -1,16 +1,12 @@
-"""What running a .tflite file costs: time and memory, one thread."""
+"""How long running a .tflite file takes, one thread."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import tqdm
 
-from lingvo_lite.stage.errors import InputError
 from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
@@ -72,34 +68,6 @@ def measure_speed(
     )
     for index in range(len(paths))
   ]
-
-
-def peak_rss_bytes(path: str) -> int:
-  """Returns the peak memory of a fresh process that runs a file on 3 s.
-
-  Python and NumPy, some 40 MB, are counted too.
-
-  Args:
-    path: the .tflite file.
-
-  Raises:
-    InputError: the process failed.
-  """
-  # Bazel's launcher puts the sources on this process's path alone.
-  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-  done = subprocess.run(
-    [sys.executable, "-m", "tflite_export.peak_memory_main", path],
-    capture_output=True,
-    text=True,
-    env=environment,
-    check=False,
-  )
-  if done.returncode:
-    raise InputError(
-      f"found that a process to measure the memory of {path} failed:"
-      f" {done.stderr.strip()[-300:]}; expected it to run: is memory short?"
-    )
-  return int(done.stdout)
 
 
 def _seconds(recognizer: Recognizer, one: SpokenUtterance) -> float:

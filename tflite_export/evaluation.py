@@ -7,9 +7,10 @@ from typing import Any
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json
 from tflite_export.accuracy import accuracy_by_domain, transcribe_all
-from tflite_export.cost import measure_speed, peak_rss_bytes
+from tflite_export.cost import measure_speed
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
 from tflite_export.interpreter import Recognizer
+from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.speech import SpokenUtterance
 
 _BASELINE = "float32"

@@ -25,8 +25,8 @@ from tflite_export.stream import Step, Stream, checked_pcm
 from tflite_export.streaming_signatures import FLUSH, INIT_STATE, STREAM
 
 SIGNATURE = "transcribe"
-_INPUTS = ["pcm"]
-_OUTPUTS = ["count", "labels", "logits"]
+INPUTS = ["pcm"]
+OUTPUTS = ["count", "labels", "logits"]
 _STEP_INPUTS = ["pcm", "samples", "state"]
 _STEP_OUTPUTS = ["count", "frames", "labels", "logits", "state"]
 
@@ -58,10 +58,12 @@ class Recognizer:
       contents = file.read()
     try:
       check_seal(contents)
-      self.labels = _read_labels(contents)
-      self.description = _read_description(contents)
-      self._interpreter = _load(contents, num_threads)
-      self._runner = _runner(self._interpreter, SIGNATURE, _INPUTS, _OUTPUTS)
+      self.labels = read_labels(contents)
+      self.description = read_description(contents)
+      self._interpreter = load_interpreter(contents, num_threads)
+      self._runner = signature_runner(
+        self._interpreter, SIGNATURE, INPUTS, OUTPUTS
+      )
       self._stepper, self.chunk_samples = _stepper(self._interpreter)
     except InputError as error:
       raise InputError(f"{path}: {error}") from None
@@ -105,7 +107,12 @@ class Recognizer:
     return Stream(self._stepper, self.chunk_samples, self._reading.begin())
 
 
-def _load(contents: bytes, num_threads: int) -> litert.Interpreter:
+def load_interpreter(contents: bytes, num_threads: int) -> litert.Interpreter:
+  """Loads a .tflite file that was checked, with LiteRT's default delegate.
+
+  Raises:
+    InputError: LiteRT does not load it.
+  """
   try:
     with quiet_standard_error():
       loaded = litert.Interpreter(
@@ -120,12 +127,23 @@ def _load(contents: bytes, num_threads: int) -> litert.Interpreter:
     ) from error
 
 
-def _runner(
+def signature_runner(
   loaded: litert.Interpreter,
   name: str,
   inputs: Sequence[str],
   outputs: Sequence[str],
 ) -> litert.SignatureRunner:
+  """Returns how to call a signature.
+
+  Args:
+    loaded: what `load_interpreter` returned.
+    name: of the signature.
+    inputs: names of its inputs, sorted.
+    outputs: names of its outputs, sorted.
+
+  Raises:
+    InputError: it is not there, or has others.
+  """
   signature = loaded.get_signature_list().get(name)
   if signature is None or (
     sorted(signature["inputs"]) != inputs
@@ -142,9 +160,9 @@ def _stepper(loaded: litert.Interpreter) -> tuple[Step | None, int | None]:
   """Returns how to take one step of a stream, and a chunk's samples."""
   if STREAM not in loaded.get_signature_list():
     return None, None
-  stream = _runner(loaded, STREAM, _STEP_INPUTS, _STEP_OUTPUTS)
-  flush = _runner(loaded, FLUSH, _STEP_INPUTS, _STEP_OUTPUTS)
-  begin = _runner(loaded, INIT_STATE, [], ["state"])
+  stream = signature_runner(loaded, STREAM, _STEP_INPUTS, _STEP_OUTPUTS)
+  flush = signature_runner(loaded, FLUSH, _STEP_INPUTS, _STEP_OUTPUTS)
+  begin = signature_runner(loaded, INIT_STATE, [], ["state"])
   samples = int(stream.get_input_details()["pcm"]["shape"][1])
 
   def step(
@@ -164,7 +182,8 @@ def _stepper(loaded: litert.Interpreter) -> tuple[Step | None, int | None]:
   return step, samples
 
 
-def _read_labels(contents: bytes) -> tuple[str, ...]:
+def read_labels(contents: bytes) -> tuple[str, ...]:
+  """Returns the characters of a checked file; InputError: it has none."""
   found = read_metadata(contents, LABELS)
   if not found:
     raise InputError(
@@ -174,6 +193,7 @@ def _read_labels(contents: bytes) -> tuple[str, ...]:
   return tuple(found.decode().split("\n"))
 
 
-def _read_description(contents: bytes) -> dict[str, Any]:
+def read_description(contents: bytes) -> dict[str, Any]:
+  """Returns what the exporter wrote into a checked file."""
   found = read_metadata(contents, DESCRIPTION)
   return json.loads(found) if found else {}

@@ -1,0 +1,273 @@
+"""One .tflite file of several sparsities, and switching between them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from lingvo_lite.data.utterance import Utterance
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.stage.errors import InputError
+from tflite_export.dynamic_sparsity import export as export_module
+from tflite_export.dynamic_sparsity import levels_file
+from tflite_export.dynamic_sparsity.block_masks import find_block_layers
+from tflite_export.dynamic_sparsity.block_sparse import decode, encode
+from tflite_export.dynamic_sparsity.dynamic_recognizer import (
+  Budget,
+  DynamicRecognizer,
+  pick,
+)
+from tflite_export.dynamic_sparsity.export import (
+  LEVELS_FILE,
+  add_verdicts,
+  export_levels,
+)
+from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
+from tflite_export.dynamic_sparsity.levels import SparsityLevels
+from tflite_export.dynamic_sparsity.training import prune_dynamic
+from tflite_export.flatbuffer import read_flatbuffer
+from tflite_export.interpreter import Recognizer
+from tflite_export.speech import SpokenUtterance
+
+# The block does not divide the inputs of the attention's output: d_model 48.
+_CONFIG = ConformerConfig(
+  num_blocks=1,
+  d_model=48,
+  ffn_units=64,
+  num_heads=2,
+  conv_kernel_size=3,
+  subsampling_channels=4,
+  norm_groups=2,
+)
+_LEVELS = SparsityLevels((0.0, 0.5, 0.8), block=32)
+
+
+def _spoken():
+  rng = np.random.default_rng(0)
+  return [
+    SpokenUtterance(
+      Utterance(f"1-1-{n}", "", "noise", "1", "1"),
+      rng.normal(0, 0.1, n).astype(np.float32),
+    )
+    for n in (1600, 16_001, 48_000)
+  ]
+
+
+def _dynamic():
+  tf.keras.utils.set_random_seed(0)
+  model = build_ctc_model(_CONFIG)
+  layers = find_block_layers(model, _LEVELS.block)
+  return prune_dynamic(model, _LEVELS, uniform_sparsity(layers.sparse, _LEVELS))
+
+
+class BlockSparseTest(parameterized.TestCase):
+  def test_by_hand(self):
+    integers = np.zeros([2, 32], np.int8)
+    integers[0, 16:] = 3
+    data, sparsity = encode(integers, "layer")
+    np.testing.assert_array_equal(data, np.full(16, 3, np.uint8))
+    columns = sparsity.dimMetadata[1]
+    self.assertEqual(columns.arraySegments.values.tolist(), [0, 1, 1])
+    self.assertEqual(columns.arrayIndices.values.tolist(), [1])
+
+  @parameterized.parameters((1, 16), (7, 64), (300, 4080))
+  def test_decode_inverts_encode(self, outputs, inputs):
+    rng = np.random.default_rng(outputs)
+    blocks = rng.integers(-127, 128, [outputs, inputs // 16, 16], np.int8)
+    blocks[rng.uniform(size=blocks.shape[:2]) < 0.8] = 0
+    integers = blocks.reshape(outputs, inputs)
+    tensor = mock.Mock(shape=[outputs, inputs])
+    data, tensor.sparsity = encode(integers, "layer")
+    np.testing.assert_array_equal(decode(tensor, data), integers)
+
+  def test_a_matrix_that_is_too_wide(self):
+    with self.assertRaisesRegex(InputError, "4096 of wide, expected at most"):
+      encode(np.zeros([1, 4096], np.int8), "wide")
+
+
+class ExportTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    temporary = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(temporary.cleanup)
+    cls.folder = temporary.name
+    cls.path = os.path.join(cls.folder, LEVELS_FILE)
+    cls.dynamic = _dynamic()
+    cls.base = None
+
+    def convert(model, config):
+      cls.base = converted(model, config)
+      return cls.base
+
+    converted = export_module.convert
+    with mock.patch.object(export_module, "convert", convert):
+      cls.figures = export_levels(
+        cls.dynamic, _CONFIG, _spoken(), "noise", cls.folder
+      )
+
+  def test_each_level_computes_what_keras_does(self):
+    # Also what stays dense beside the sparse: int8, in the same graph.
+    self.assertIn("block_00/attention/query", self.dynamic.dense_layers)
+    for row in self.figures["levels"]:
+      self.assertLess(row["parity"]["relative_error"], 0.1, row["level"])
+      self.assertEqual(row["parity"]["utterances"], 3)
+
+  def test_sparse_kernels_run(self):
+    sparse = len(self.dynamic.kept_levels)
+    dense = len(self.dynamic.dense_layers)
+    found = [row["kernels"] for row in self.figures["levels"]]
+    self.assertEqual(found[0]["block_sparse"], 0)
+    self.assertEqual(found[0]["delegated_dense"], sparse + dense)
+    for kernels in found[1:]:
+      self.assertEqual(kernels["block_sparse"], sparse)
+      self.assertEqual(kernels["delegated_dense"], dense)
+
+  def test_shared_operator_codes_are_noticed(self):
+    # The trap: with one code for both, the delegate reads blocks as dense.
+    with mock.patch.object(levels_file, "_SPARSE_VERSION", 12):
+      with mock.patch.object(
+        export_module, "convert", lambda model, config: self.base
+      ):
+        with self.assertRaisesRegex(InputError, "taken by LiteRT's default"):
+          export_levels(
+            self.dynamic, _CONFIG, _spoken(), "noise", self.create_tempdir()
+          )
+
+  def test_a_level_file_holds_the_masked_weights(self):
+    with open(os.path.join(self.folder, "dynamic_s80.tflite"), "rb") as file:
+      model = read_flatbuffer(file.read())
+    masked = self.dynamic.at(0.8)
+    expected = {
+      name: masked.get_layer(name).kernel.numpy().T
+      for name in self.dynamic.kept_levels
+    }
+    tensors = [t for t in model.subgraphs[0].tensors if t.sparsity]
+    self.assertLen(tensors, len(expected))
+    for tensor in tensors:
+      found = decode(tensor, np.asarray(model.buffers[tensor.buffer].data))
+      self.assertTrue(
+        any(
+          kernel.shape == found.shape
+          and np.array_equal(
+            found, np.rint(kernel / (np.abs(kernel).max() / np.float32(127)))
+          )
+          for kernel in expected.values()
+        )
+      )
+
+  def test_levels_share_what_is_the_same(self):
+    rows = self.figures["levels"]
+    sizes = [row["bytes"] for row in rows]
+    self.assertEqual(sizes, sorted(sizes, reverse=True))
+    self.assertLess(self.figures["bytes_of_separate_files"], 0.9)
+    self.assertGreater(self.figures["shared_bytes"], 0)
+    self.assertEqual(os.path.getsize(self.path), self.figures["bytes"])
+
+  def test_recognizer_switches(self):
+    recognizer = DynamicRecognizer(self.path)
+    self.assertEqual(recognizer.sparsities, _LEVELS.sparsities)
+    self.assertEqual(recognizer.sparsity, 0.0)
+    pcm = _spoken()[1].pcm
+    for sparsity in (0.8, 0.0, 0.5, 0.8):
+      recognizer.use(sparsity)
+      alone = Recognizer(
+        os.path.join(self.folder, f"dynamic_s{round(100 * sparsity):02d}.tflite")
+      )
+      np.testing.assert_array_equal(
+        recognizer.recognize(pcm).logits, alone.recognize(pcm).logits
+      )
+    started = time.perf_counter()
+    for _ in range(100):
+      recognizer.use(0.0)
+      recognizer.use(0.8)
+    self.assertLess(time.perf_counter() - started, 200 * 1e-3)
+
+  def test_a_level_that_the_file_has_not(self):
+    recognizer = DynamicRecognizer(self.path)
+    with self.assertRaisesRegex(InputError, r"0.7, expected one of \[0.0, 0.5"):
+      recognizer.use(0.7)
+    self.assertEqual(recognizer.sparsity, 0.0)
+
+  def test_a_file_without_levels(self):
+    path = os.path.join(self.folder, "dynamic_s80.tflite")
+    with self.assertRaisesRegex(InputError, "without levels"):
+      DynamicRecognizer(path)
+
+  def test_a_damaged_file(self):
+    with open(self.path, "rb") as file:
+      contents = bytearray(file.read())
+    contents[len(contents) // 2] ^= 1
+    path = self.create_tempfile(content=bytes(contents), mode="wb").full_path
+    with self.assertRaisesRegex(InputError, "damaged|differs|export"):
+      DynamicRecognizer(path)
+
+  def test_chooses_by_what_it_measured(self):
+    recognizer = DynamicRecognizer(self.path)
+    figures = recognizer.latency_ms()
+    self.assertEqual(list(figures), list(_LEVELS.sparsities))
+    loose = Budget(latency_ms=10 * max(figures.values()))
+    self.assertEqual(recognizer.choose(loose), 0.0)
+    with self.assertRaisesRegex(InputError, "the closest is 0"):
+      recognizer.choose(Budget(latency_ms=min(figures.values()) / 10))
+
+  def test_measures_memory_without_tensorflow(self):
+    code = (
+      "import sys; from tflite_export.dynamic_sparsity.dynamic_recognizer"
+      " import DynamicRecognizer as D; d = D(sys.argv[1]);"
+      " print('tensorflow' in sys.modules, len(d.memory_bytes()))"
+    )
+    done = subprocess.run(
+      [sys.executable, "-c", code, self.path],
+      capture_output=True,
+      text=True,
+      check=True,
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    self.assertEqual(done.stdout.split(), ["False", "3"])
+
+  def test_refuses_what_has_no_kernel_or_streams(self):
+    with self.assertRaisesRegex(InputError, "blocks of 4 weights"):
+      levels_file.check_block(4)
+
+
+class BudgetTest(absltest.TestCase):
+  def test_the_densest_level_within_it(self):
+    latency = {0.0: 20.0, 0.5: 22.0, 0.8: 12.0, 0.9: 9.0}
+    memory = {0.0: 90, 0.5: 80, 0.8: 60, 0.9: 50}
+    levels = tuple(latency)
+    for budget, expected in (
+      (Budget(latency_ms=20.0), 0.0),
+      (Budget(latency_ms=15.0), 0.8),
+      (Budget(memory_bytes=80), 0.5),
+      (Budget(latency_ms=21.0, memory_bytes=80), 0.8),
+    ):
+      self.assertEqual(pick(levels, budget, latency, memory), expected)
+    with self.assertRaisesRegex(
+      InputError, "within 5 ms, .* closest is 0.9 with 9.00 ms"
+    ):
+      pick(levels, Budget(latency_ms=5.0), latency, memory)
+    with self.assertRaisesRegex(InputError, "closest is 0.9 .* and 0.0 MB"):
+      pick(levels, Budget(5.0, 40), latency, memory)
+    with self.assertRaisesRegex(InputError, "neither"):
+      Budget()
+
+
+class VerdictTest(absltest.TestCase):
+  def test_slower_is_no_improvement(self):
+    rows = [{}, {}, {}]
+    add_verdicts(rows, [10.0, 12.0, 6.0])
+    self.assertEqual([r["is_improvement"] for r in rows], [None, False, True])
+    self.assertIn("no improvement: 1.20", rows[1]["verdict"])
+    self.assertIn("an improvement: 0.50", rows[2]["verdict"])
+
+
+if __name__ == "__main__":
+  absltest.main()
