@@ -241,6 +241,6 @@ def pick(
     asked.append(f"{budget.memory_bytes / 1e6:g} MB")
     figures.append(f"{memory_bytes[closest] / 1e6:.1f} MB")
   raise InputError(
-    f"found no level within {' and '.join(asked)}, expected a larger budget: the"
-    f" closest is {closest} with {' and '.join(figures)}"
+    f"found no level within {' and '.join(asked)}, expected a larger budget:"
+    f" the closest is {closest} with {' and '.join(figures)}"
   )

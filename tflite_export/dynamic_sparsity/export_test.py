@@ -30,7 +30,7 @@ from tflite_export.dynamic_sparsity.export import (
   export_levels,
 )
 from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
-from tflite_export.dynamic_sparsity.levels import SparsityLevels
+from tflite_export.dynamic_sparsity.levels import SparsityLevels, level_name
 from tflite_export.dynamic_sparsity.training import prune_dynamic
 from tflite_export.flatbuffer import read_flatbuffer
 from tflite_export.interpreter import Recognizer
@@ -178,9 +178,8 @@ class ExportTest(absltest.TestCase):
     pcm = _spoken()[1].pcm
     for sparsity in (0.8, 0.0, 0.5, 0.8):
       recognizer.use(sparsity)
-      alone = Recognizer(
-        os.path.join(self.folder, f"dynamic_s{round(100 * sparsity):02d}.tflite")
-      )
+      name = f"dynamic_{level_name(sparsity)}.tflite"
+      alone = Recognizer(os.path.join(self.folder, name))
       np.testing.assert_array_equal(
         recognizer.recognize(pcm).logits, alone.recognize(pcm).logits
       )

@@ -99,7 +99,7 @@ class LevelsTest(parameterized.TestCase):
     self.assertEqual(level_signature(0.07), "transcribe_s07")
 
 
-class BlockMasksTest(parameterized.TestCase):
+class BlockMasksTest(parameterized.TestCase, tf.test.TestCase):
   def test_by_hand(self):
     # Two blocks of two inputs, two outputs; sums 3, 10 and 5, 1.
     kernel = tf.constant([[1.0, -9], [-2, 1], [5, 0], [0, 1]])
@@ -139,9 +139,6 @@ class BlockMasksTest(parameterized.TestCase):
       InputError, "block_00/ffn_start/expand: its input width 32"
     ):
       find_block_layers(_model(), 48)
-
-  def assertAllEqual(self, found, expected):  # noqa: N802
-    np.testing.assert_array_equal(np.array(found), np.array(expected))
 
 
 class LayerSparsityTest(absltest.TestCase):
@@ -232,27 +229,12 @@ class TrainingTest(tf.test.TestCase):
     self.assertAllClose(zero.mean(), 0.8, atol=0.01)
     self.assertAllEqual(masked[masked != 0], full[masked != 0])
 
-  def test_what_only_the_dense_level_keeps_learns_from_it_alone(self):
-    # With masks of one level at 0.5, dropped weights see no gradient at all.
-    model, levels = _model(), SparsityLevels((0.5,))
-    config = DynamicTraining(steps=4, mask_every=1, ramp_fraction=0.25)
-    one = train_dynamic(
-      model, levels, _uniform(model, levels), config, _batches()
-    )
-    self.assertLen(one.losses, 4)
-    self.assertEqual(config.passes(levels), 1)
-    self.assertEqual(config.passes(SparsityLevels()), 3)
-
-  def test_too_little_speech(self):
-    model = _model()
-    with self.assertRaisesRegex(InputError, "2 batches"):
-      train_dynamic(
-        model,
-        _LEVELS,
-        _uniform(model, _LEVELS),
-        DynamicTraining(steps=3),
-        _batches(2),
-      )
+  def test_passes_of_a_step(self):
+    config = DynamicTraining(sampled_levels=2)
+    self.assertEqual(config.passes(SparsityLevels((0.5,))), 1)
+    self.assertEqual(config.passes(SparsityLevels((0.0, 0.5))), 2)
+    self.assertEqual(config.passes(_LEVELS), 3)
+    self.assertEqual(config.passes(SparsityLevels()), 4)
 
   def test_bad_training(self):
     for fields in (
