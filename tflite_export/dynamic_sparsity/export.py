@@ -92,7 +92,7 @@ def export_levels(
 
   sparsities = dynamic.levels.sparsities
   pcm = [one.pcm for one in spoken]
-  rows = []
+  rows: list[dict[str, Any]] = []
   for sparsity in sparsities:
     name = f"dynamic_{level_name(sparsity)}"
     contents = sealed(name, {SIGNATURE: sparsity})

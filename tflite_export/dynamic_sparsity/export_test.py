@@ -19,11 +19,8 @@ from tflite_export.dynamic_sparsity import export as export_module
 from tflite_export.dynamic_sparsity import levels_file
 from tflite_export.dynamic_sparsity.block_masks import find_block_layers
 from tflite_export.dynamic_sparsity.block_sparse import decode, encode
-from tflite_export.dynamic_sparsity.dynamic_recognizer import (
-  Budget,
-  DynamicRecognizer,
-  pick,
-)
+from tflite_export.dynamic_sparsity.budget import Budget, LevelChooser, pick
+from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
 from tflite_export.dynamic_sparsity.export import (
   LEVELS_FILE,
   add_verdicts,
@@ -210,18 +207,21 @@ class ExportTest(absltest.TestCase):
 
   def test_chooses_by_what_it_measured(self):
     recognizer = DynamicRecognizer(self.path)
-    figures = recognizer.latency_ms()
+    chooser = LevelChooser(recognizer)
+    figures = chooser.latency_ms()
+    self.assertEqual(recognizer.sparsity, 0.0)
     self.assertEqual(list(figures), list(_LEVELS.sparsities))
     loose = Budget(latency_ms=10 * max(figures.values()))
-    self.assertEqual(recognizer.choose(loose), 0.0)
+    self.assertEqual(chooser.choose(loose), 0.0)
     with self.assertRaisesRegex(InputError, "the closest is 0"):
-      recognizer.choose(Budget(latency_ms=min(figures.values()) / 10))
+      chooser.choose(Budget(latency_ms=min(figures.values()) / 10))
 
   def test_measures_memory_without_tensorflow(self):
     code = (
-      "import sys; from tflite_export.dynamic_sparsity.dynamic_recognizer"
-      " import DynamicRecognizer as D; d = D(sys.argv[1]);"
-      " print('tensorflow' in sys.modules, len(d.memory_bytes()))"
+      "import sys; from tflite_export.dynamic_sparsity.budget import"
+      " DynamicRecognizer, LevelChooser;"
+      " chooser = LevelChooser(DynamicRecognizer(sys.argv[1]));"
+      " print('tensorflow' in sys.modules, len(chooser.memory_bytes()))"
     )
     done = subprocess.run(
       [sys.executable, "-c", code, self.path],
