@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_model_optimization as tfmot
 
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_of_logits
@@ -29,6 +28,7 @@ from tflite_export.dynamic_sparsity.block_masks import (
 from tflite_export.dynamic_sparsity.dynamic_model import DynamicModel
 from tflite_export.dynamic_sparsity.layer_sparsity import LayerSparsity
 from tflite_export.dynamic_sparsity.levels import SparsityLevels
+from tflite_export.dynamic_sparsity.ramp import CubicRamp
 from tflite_export.fine_tuning import Batch, FineTuning
 
 
@@ -59,9 +59,15 @@ class DynamicTraining:
         raise InputError(
           f"found {name} {getattr(self, name)}, expected {least} or more"
         )
-    if not 0 < self.ramp_fraction <= 1:
+    if not 0 < self.ramp_fraction < 1:
       raise InputError(
-        f"found ramp_fraction {self.ramp_fraction}, expected one in (0, 1]"
+        f"found ramp_fraction {self.ramp_fraction}, expected one in (0, 1)"
+      )
+    if self.ramp_steps >= self.steps:
+      raise InputError(
+        f"found {self.steps} steps, of which the first {self.ramp_steps} raise"
+        f" the sparsity, expected more than {self.ramp_steps}: the sparsest"
+        " weights are to be trained as well"
       )
 
   @property
@@ -108,7 +114,6 @@ def train_dynamic(
     shared, step.gradients, config.steps, config.learning_rate
   )
   losses = training.run(batches, "dynamic sparsity", step.prepare)
-  step.choose_masks()
   return DynamicModel(
     shared, levels, step.kept_levels(), layers.dense, tuple(losses)
   )
@@ -170,14 +175,7 @@ class _Step:
     self._sparsity = tf.Variable(
       tf.zeros([self._passes, len(names)]), trainable=False
     )
-    self._schedule = tfmot.sparsity.keras.PolynomialDecay(
-      initial_sparsity=0.0,
-      final_sparsity=levels.sparsities[-1],
-      begin_step=0,
-      end_step=config.ramp_steps,
-      power=3,
-      frequency=config.mask_every,
-    )
+    self._ramp = CubicRamp(config.ramp_steps, config.mask_every)
     self._reached = 0.0
 
     @tf.function
@@ -185,24 +183,14 @@ class _Step:
       for ranks, kernel in zip(self._ranks, self._kernels, strict=True):
         ranks.assign(block_ranks(kernel, levels.block))
 
-    self._rank_again = choose_masks
-
-  def choose_masks(self) -> None:
-    """Ranks blocks anew, unless the ramp is over and masks are frozen."""
-    if self._reached < 1:
-      self._rank_again()
+    self._choose_masks = choose_masks
 
   def prepare(self, index: int) -> None:
     """Sets the sparsities of the passes of a step, counted from 0."""
-    sparsest = self._levels.sparsities[-1]
-    due, now = self._schedule(tf.constant(index))
+    due, reached = self._ramp(index)
     if due:
-      self.choose_masks()
-      # All levels rise together: each is the same part of its target.
-      self._reached = float(now) / sparsest if sparsest else 1.0
-      # TF-MOT computes in float32; the last step of the ramp is the target.
-      if index >= self._config.ramp_steps:
-        self._reached = 1.0
+      self._choose_masks()
+      self._reached = reached
     chosen = self._drawn(index)
     self._sparsity.assign(
       tf.constant(self._reached * self._table[:, chosen].T, tf.float32)
