@@ -27,7 +27,7 @@ from tflite_export.stream import checked_pcm
 
 
 class DynamicRecognizer:
-  """A loaded .tflite file of several levels; begins with the densest.
+  """A loaded .tflite file of several levels; begins at the densest.
 
   The file is mapped once. A level is prepared when it is first used; from then
   on, a switch to it is the choice of another prepared graph. `budget.py`
@@ -75,7 +75,8 @@ class DynamicRecognizer:
     self._prepared: dict[
       float, tuple[litert.Interpreter, litert.SignatureRunner]
     ] = {}
-    self.use(self.sparsities[0])
+    # Not prepared yet: another level may be wanted.
+    self.sparsity = self.sparsities[0]
 
   def use(self, sparsity: float) -> None:
     """Switches to a level, for the utterances to come.
@@ -85,7 +86,6 @@ class DynamicRecognizer:
     """
     if sparsity not in self._prepared:
       self._prepared[sparsity] = self._prepare(sparsity)
-    self._runner = self._prepared[sparsity][1]
     self.sparsity = sparsity
 
   def recognize(self, pcm: np.ndarray) -> Recognition:
@@ -102,7 +102,8 @@ class DynamicRecognizer:
       raise InputError(
         "found no sample, expected at least one: is the recording empty?"
       )
-    outputs = self._runner(pcm=pcm[np.newaxis])
+    self.use(self.sparsity)
+    outputs = self._prepared[self.sparsity][1](pcm=pcm[np.newaxis])
     labels = outputs["labels"][: int(outputs["count"])]
     return self._reading.of_whole(outputs["logits"][0], labels)
 
@@ -115,7 +116,8 @@ class DynamicRecognizer:
         f" {list(self.sparsities)}: these are the ones in the file"
       )
     name = level_signature(sparsity)
-    loaded = load_interpreter(
-      extract_level(self._contents, name), self._num_threads
-    )
+    level = extract_level(self._contents, name)
+    # What was read is copied; the file need not stay in memory.
+    self._contents.madvise(mmap.MADV_DONTNEED)
+    loaded = load_interpreter(level, self._num_threads)
     return loaded, signature_runner(loaded, name, INPUTS, OUTPUTS)
