@@ -17,7 +17,7 @@ from lingvo_lite.models.ctc_model import subsampled_lengths
 # Divides the logits. CTC's distributions are nearly all blank or all one label;
 # softened, they also tell what else it might have been, and that carries over
 # to voices that the fine-tuning does not hear.
-TEMPERATURE = 4.0
+_TEMPERATURE = 4.0
 
 
 def distillation_loss(
@@ -55,8 +55,8 @@ def softened_divergence(
     logits: float32[B, T', V].
     lengths: int32[B], frames of features.
   """
-  target = tf.nn.log_softmax(target_logits / TEMPERATURE)
-  found = tf.nn.log_softmax(logits / TEMPERATURE)
+  target = tf.nn.log_softmax(target_logits / _TEMPERATURE)
+  found = tf.nn.log_softmax(logits / _TEMPERATURE)
   divergence = tf.reduce_sum(tf.exp(target) * (target - found), -1)
   mask = frame_mask(subsampled_lengths(lengths), tf.shape(found)[1])
   return tf.reduce_sum(divergence * mask) / tf.reduce_sum(mask)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_of_logits
-from tflite_export.distillation import TEMPERATURE, softened_divergence
+from tflite_export.distillation import softened_divergence
 from tflite_export.dynamic_sparsity.block_masks import (
   block_ranks,
   find_block_layers,
@@ -228,10 +228,8 @@ class _Step:
           target = tf.stop_gradient(logits)
           of_pass = ctc_of_logits(logits, batch)
         else:
-          # Softened gradients are smaller by the temperature's square.
-          of_pass = TEMPERATURE**2 * softened_divergence(
-            target, logits, batch["lengths"]
-          )
+          # Not times the temperature's square: that harms the dense level.
+          of_pass = softened_divergence(target, logits, batch["lengths"])
       found = tape.gradient(of_pass, variables)
       loss += of_pass
       for at, gradient in enumerate(found):
