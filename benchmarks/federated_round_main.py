@@ -193,7 +193,8 @@ class _Bench:
       self._config["frames"],
     )
     with contextlib.ExitStack() as stack:
-      systems, rows = {}, []
+      systems: dict[str, RoundProcess] = {}
+      rows: list[Row] = []
       for name, command in commands.items():
         system = self._start(f"{name}_{cohort}", command, workload)
         stack.callback(system.close)
