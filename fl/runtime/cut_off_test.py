@@ -6,7 +6,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import tensorflow_federated as tff
 from absl.testing import absltest
+
+from fl.runtime.errors import WorkerLostError
+from fl.runtime.remote import Address, RemoteWorker, remote_runtime
 
 _TRAINER = "--as_trainer"
 _WORKER = "fl.worker_main"
@@ -41,11 +46,6 @@ class CutOffTest(absltest.TestCase):
 
 def _trainer() -> None:
   """Runs in a network of its own, with a cable to each of two hosts."""
-  import numpy as np
-  import tensorflow_federated as tff
-
-  from fl.runtime.errors import WorkerLostError
-  from fl.runtime.remote import Address, RemoteWorker, remote_runtime
 
   @tff.tensorflow.computation(np.int32)
   def double(x):
