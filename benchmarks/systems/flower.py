@@ -20,6 +20,7 @@ from flwr.simulation import run_simulation
 from benchmarks.systems.plain import PlainClient, data_set
 from benchmarks.systems.turns import Turns
 from benchmarks.systems.workload import Workload
+from lingvo_lite.models.presets import PRESETS
 
 # There will be as many as are asked for.
 _ROUNDS = 10**6
@@ -41,7 +42,7 @@ class _Client(NumPyClient):
 @functools.cache
 def _trainer(preset: str) -> PlainClient:
   tf.config.threading.set_intra_op_parallelism_threads(1)
-  return PlainClient(preset, "graph")
+  return PlainClient(PRESETS[preset], "graph")
 
 
 _data = functools.cache(data_set)
@@ -74,7 +75,7 @@ def serve(workload: Workload) -> None:
   turns = Turns()
   # Ray would let its processes give way to all others.
   os.environ["RAY_worker_niceness"] = "0"
-  weights = PlainClient(workload.preset, "graph").weights
+  weights = _trainer(workload.preset).weights
 
   def make_client(context: Context) -> Any:
     number = int(context.node_config["partition-id"])

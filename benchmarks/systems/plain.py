@@ -20,6 +20,7 @@ from benchmarks.systems.workload import (
   LEARNING_RATE,
   Workload,
 )
+from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.training.ctc_objective import ctc_objective
@@ -32,13 +33,13 @@ class PlainClient:
   """A model that is trained anew, by Adam, on one client after another.
 
   Args:
-    preset: the model's size.
+    config: of the model.
     loop: where a client's steps are counted: `graph`, in one `tf.function` for
       all of them, or `python`, around a `tf.function` of one step.
   """
 
-  def __init__(self, preset: str, loop: str) -> None:
-    self._model = build_ctc_model(PRESETS[preset])
+  def __init__(self, config: ConformerConfig, loop: str) -> None:
+    self._model = build_ctc_model(config)
     self._variables = self._model.trainable_variables
     self._moments = [
       (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
@@ -122,7 +123,9 @@ def plain_rounds(workload: Workload, kind: str) -> Callable[[], None]:
   trainers: queue.SimpleQueue[PlainClient] = queue.SimpleQueue()
   for _ in range(count):
     trainers.put(
-      PlainClient(workload.preset, "graph" if kind == "graph" else "python")
+      PlainClient(
+        PRESETS[workload.preset], "graph" if kind == "graph" else "python"
+      )
     )
   data = [data_set(workload, client) for client in range(workload.clients)]
   first = trainers.get()

@@ -25,6 +25,7 @@ from fl.processes.compose import build_federated_process
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import Address, remote_runtime
 from fl.runtime.worker import LOOPBACK, Worker
+from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.training.ctc_objective import ctc_objective
@@ -45,18 +46,20 @@ def batch_spec() -> collections.OrderedDict[str, tf.TensorSpec]:
   )
 
 
-def ours(preset: str, clients: int) -> Callable[[Sequence[Any]], None]:
+def ours(
+  model: tf.keras.Model, config: ConformerConfig, clients: int
+) -> Callable[[Sequence[Any]], np.ndarray]:
   """Builds this project's process, nothing dropped.
 
   Args:
-    preset: the model's size.
+    model: with the weights to begin with; unusable afterwards.
+    config: of the model.
     clients: how many there are.
 
   Returns:
-    What runs a round, given each client's data set.
+    What runs a round, given each client's data set, and returns the weights,
+    float32[P].
   """
-  config = PRESETS[preset]
-  model = build_ctc_model(config)
   specs = variable_specs(model)
   weights = flatten(model.trainable_variables).numpy()
   process = build_federated_process(
@@ -77,21 +80,22 @@ def ours(preset: str, clients: int) -> Callable[[Sequence[Any]], None]:
   )
   state = process.initialize()._replace(global_model_weights=weights)
 
-  def run_round(data: Sequence[tf.data.Dataset]) -> None:
+  def run_round(data: Sequence[tf.data.Dataset]) -> np.ndarray:
     nonlocal state
     arguments = [
       collections.OrderedDict(client=np.array([number], np.int32), batches=each)
       for number, each in enumerate(data)
     ]
     state = process.next(state, arguments).state
+    return state.global_model_weights
 
   return run_round
 
 
-def stock(preset: str) -> Callable[[Sequence[Any]], None]:
+def stock(config: ConformerConfig) -> Callable[[Sequence[Any]], None]:
   """Builds TFF's federated averaging with its defaults; as `ours`."""
   process = tff.learning.algorithms.build_weighted_fed_avg(
-    lambda: _StockModel(preset),
+    lambda: _StockModel(config),
     client_optimizer_fn=_client_optimizer(),
     server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
   )
@@ -106,7 +110,8 @@ def stock(preset: str) -> Callable[[Sequence[Any]], None]:
 
 def watched(preset: str, clients: int) -> Round:
   """Builds rounds of `ours` with other amounts of data each time."""
-  run = ours(preset, clients)
+  config = PRESETS[preset]
+  run = ours(build_ctc_model(config), config, clients)
   draw = np.random.default_rng(0)
 
   def run_round() -> None:
@@ -151,8 +156,8 @@ def _client_optimizer() -> tff.learning.optimizers.Optimizer:
 class _StockModel(tff.learning.models.VariableModel):
   """The speech model as TFF's stock processes want it."""
 
-  def __init__(self, preset: str) -> None:
-    self._model = build_ctc_model(PRESETS[preset])
+  def __init__(self, config: ConformerConfig) -> None:
+    self._model = build_ctc_model(config)
 
   @property
   def trainable_variables(self) -> list[tf.Variable]:
@@ -207,10 +212,11 @@ def _serve(workload: Workload, system: str, workers: int) -> None:
   with workers_of_a_core(workers) if workers else local_runtime():
     if system == "watched":
       turns.serve(watched(workload.preset, workload.clients))
+    config = PRESETS[workload.preset]
     run = (
-      ours(workload.preset, workload.clients)
+      ours(build_ctc_model(config), config, workload.clients)
       if system == "ours"
-      else stock(workload.preset)
+      else stock(config)
     )
     data = [
       tf.data.Dataset.from_tensor_slices(
