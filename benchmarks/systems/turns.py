@@ -32,7 +32,7 @@ class Turns:
     seconds = time.monotonic() - self._began
     print(json.dumps({"seconds": seconds}), file=self._reports, flush=True)
 
-  def serve(self, run_round: Callable[[], None]) -> None:
+  def serve(self, run_round: Callable[[], object]) -> None:
     """Runs rounds for as long as they are asked for."""
     while True:
       self.wait()
