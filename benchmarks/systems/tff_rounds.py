@@ -22,6 +22,7 @@ from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, flatten, variable_specs
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import build_federated_process
+from fl.runtime.heap import give_back_freed_memory
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import Address, remote_runtime
 from fl.runtime.worker import LOOPBACK, Worker
@@ -129,6 +130,8 @@ def watched(preset: str, clients: int) -> Round:
         for client in range(clients)
       ]
     )
+    # As `FederatedProgram` does.
+    give_back_freed_memory()
 
   return run_round
 
