@@ -89,7 +89,8 @@ def main(argv: Sequence[str]) -> None:
     "steps": 1 if quick else 8,
     "batch_size": _BATCH_SIZE,
     "frames": 32 if quick else _FRAMES,
-    "repeats": 2 if quick else 7,
+    # Of each cohort: a round of the largest takes minutes in some systems.
+    "repeats": [2, 2] if quick else [7, 7, 3],
     "workers": [1, 2],
     "memory_warm_up_rounds": 2 if quick else 20,
     "memory_rounds": 6 if quick else 200,
@@ -97,19 +98,20 @@ def main(argv: Sequence[str]) -> None:
   }
   bench = _Bench(config, os.path.join(out, "quick" if quick else "full"))
   commands, rows = _commands(os.path.join(out, "environments"))
-  for cohort in config["cohorts"]:
+  turns = list(zip(config["cohorts"], config["repeats"], strict=True))
+  for cohort, repeats in turns:
     rows += bench.kept(
       f"cohort_{cohort}",
-      functools.partial(bench.compare, commands, cohort, "round"),
+      functools.partial(bench.compare, commands, cohort, repeats, "round"),
     )
   on_workers = {
     f"ours_{count}": [sys.executable, "-m", _TFF, "ours", str(count)]
     for count in config["workers"]
   }
-  for cohort in config["cohorts"]:
+  for cohort, repeats in turns:
     rows += bench.kept(
       f"workers_{cohort}",
-      functools.partial(bench.compare, on_workers, cohort, "workers"),
+      functools.partial(bench.compare, on_workers, cohort, repeats, "workers"),
     )
   rows += _round_time(rows)
   rows += bench.kept("memory", lambda: [bench.watch_memory()])
@@ -175,13 +177,18 @@ class _Bench:
     return rows
 
   def compare(
-    self, commands: Mapping[str, Sequence[str]], cohort: int, kind: str
+    self,
+    commands: Mapping[str, Sequence[str]],
+    cohort: int,
+    repeats: int,
+    kind: str,
   ) -> list[Row]:
     """Measures rounds of all systems, taking turns.
 
     Args:
       commands: how each is started.
       cohort: clients a round.
+      repeats: rounds of each.
       kind: of the rows.
     """
     began = time.monotonic()
@@ -221,7 +228,7 @@ class _Bench:
         )  # fmt: skip
       seconds: dict[str, list[float]] = {name: [] for name in systems}
       load = os.getloadavg()[0]
-      for _ in range(self._config["repeats"]):
+      for _ in range(repeats):
         for name, system in systems.items():
           seconds[name].append(system.run_round())
       for row in rows:
