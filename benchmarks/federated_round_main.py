@@ -1,51 +1,47 @@
 """How long a round of federated training takes, and how much memory.
 
-  ./bazelw run //benchmarks:federated_round
+  ./bazelw run //benchmarks:federated_round [-- --quick]
 
-The same client steps are run by a plain `tf.function` loop, which is the limit;
-by this project; and by TFF's `build_weighted_fed_avg` with its defaults.
-Measurements of the three take turns, and medians are compared. Each row is kept
-in --out and not made again. Written to --result: federated_round.json.
+The same client steps are run by plain loops, which are the limit; by this
+project; by TFF's `build_weighted_fed_avg` with its defaults; and by Flower and
+pfl-research, in environments that are made from locked requirements, and left
+out with a line that says why where they cannot be. Each system is a process of
+its own; their rounds take turns, and medians are compared. Then this project's
+rounds on one and two workers, and its memory over many rounds. Each part is
+kept in --out and not made again. Written to --result: federated_round.json.
 """
 
 from lingvo_lite.stage import entry_point
 
-import collections  # noqa: I001
+import contextlib  # noqa: I001
 import functools
 import os
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
-import tensorflow as tf
-import tensorflow_federated as tff
 from absl import flags, logging
 
-from benchmarks.federated_systems import (
-  Round,
-  ours,
-  plain_loop,
-  random_clients,
-  stock,
+from benchmarks.federated_round_claims import (
+  COMPARED_COHORT,
+  federated_round_claims,
 )
-from benchmarks.result_file import Claim, write_result
-from fl.dropout.selection import RandomUnits
-from fl.dropout.sub_model import SubModel, variable_specs
-from fl.processes.client_work import LocalTraining
-from fl.processes.compose import build_federated_process
-from fl.runtime.local import local_runtime
-from fl.runtime.worker import Worker
+from benchmarks.peer_environment import NoEnvironmentError, peer_python
+from benchmarks.result_file import write_result
+from benchmarks.round_process import RoundProcess, SystemFailedError
+from benchmarks.round_time import RoundTime
+from benchmarks.systems.workload import Workload
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.stage.files import read_json, write_json
 
 _OUT = flags.DEFINE_string(
   "out",
   None,
-  "Folder for the rows made so far. Left out:"
-  " lingvo_lite_runs/benchmarks/federated_round.",
+  "Folder for the rows made so far and for the other systems' environments."
+  " Left out: lingvo_lite_runs/benchmarks/federated_round.",
 )
 _RESULT = flags.DEFINE_string(
   "result",
@@ -53,23 +49,29 @@ _RESULT = flags.DEFINE_string(
   "The file for the figures.",
 )
 _PRESET = flags.DEFINE_enum("preset", "tiny", PRESETS, "The model's size.")
-_COHORTS = flags.DEFINE_list("cohorts", ["4", "16", "64"], "Clients a round.")
-_STEPS = flags.DEFINE_integer("steps", 8, "Local steps of a client.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Utterances a step.")
-_FRAMES = flags.DEFINE_integer("frames", 160, "Frames an utterance, of 10 ms.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Rounds measured of each kind.")
-_MEMORY_ROUNDS = flags.DEFINE_integer(
-  "memory_rounds", 200, "Rounds over which memory is watched."
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "Few clients, steps and rounds, to see that all of it works."
 )
 
-_SYSTEMS: dict[str, Callable[..., Round]] = {
-  "ours": ours,
-  "stock": stock,
-  # Last: building the others makes its Keras model unusable.
-  "plain": plain_loop,
+Row = dict[str, Any]
+_PLAIN = "benchmarks.systems.plain"
+_TFF = "benchmarks.systems.tff_rounds"
+_SYSTEMS = {
+  "ours": [_TFF, "ours"],
+  "plain": [_PLAIN, "graph"],
+  "plain_threads": [_PLAIN, "threads"],
+  "stock": [_TFF, "stock"],
 }
-_COMPARED_COHORT = 16
-_WARM_UP_ROUNDS = 20
+# In environments of their own.
+_PEERS = {
+  "flower": "benchmarks.systems.flower",
+  "pfl_research": "benchmarks.systems.pfl_research",
+}
+_BATCH_SIZE = 4
+_FRAMES = 160
+_WATCHED_CLIENTS = 4
+_PREDICTED_WORKERS = (4, 8, 16)
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,184 +82,230 @@ def main(argv: Sequence[str]) -> None:
     if _OUT.value
     else entry_point.default_folder("benchmarks", "federated_round")
   )
-  cohorts = [int(cohort) for cohort in _COHORTS.value]
+  quick = _QUICK.value
   config = {
     "preset": _PRESET.value,
-    "steps": _STEPS.value,
-    "batch_size": _BATCH_SIZE.value,
-    "frames": _FRAMES.value,
-    "repeats": _REPEATS.value,
-    "memory_rounds": _MEMORY_ROUNDS.value,
+    "cohorts": [2, COMPARED_COHORT] if quick else [4, COMPARED_COHORT, 64],
+    "steps": 1 if quick else 8,
+    "batch_size": _BATCH_SIZE,
+    "frames": 32 if quick else _FRAMES,
+    # Of each cohort: a round of the largest takes minutes in some systems.
+    "repeats": [2, 2] if quick else [7, 7, 3],
+    "workers": [1, 2],
+    "memory_warm_up_rounds": 2 if quick else 20,
+    "memory_rounds": 6 if quick else 200,
+    "quick": quick,
   }
-  rows: list[dict[str, Any]] = []
-  with local_runtime() as worker:
-    for cohort in cohorts:
-      rows += _kept(
-        os.path.join(out, f"cohort_{cohort}.json"),
-        config,
-        functools.partial(_compare, cohort, worker),
-      )
-    rows += _kept(
-      os.path.join(out, "memory.json"), config, lambda: [_watch_memory(worker)]
+  bench = _Bench(config, os.path.join(out, "quick" if quick else "full"))
+  commands, rows = _commands(os.path.join(out, "environments"))
+  turns = list(zip(config["cohorts"], config["repeats"], strict=True))
+  for cohort, repeats in turns:
+    rows += bench.kept(
+      f"cohort_{cohort}",
+      functools.partial(bench.compare, commands, cohort, repeats, "round"),
     )
+  on_workers = {
+    f"ours_{count}": [sys.executable, "-m", _TFF, "ours", str(count)]
+    for count in config["workers"]
+  }
+  for cohort, repeats in turns:
+    rows += bench.kept(
+      f"workers_{cohort}",
+      functools.partial(bench.compare, on_workers, cohort, repeats, "workers"),
+    )
+  rows += _round_time(rows)
+  rows += bench.kept("memory", lambda: [bench.watch_memory()])
   write_result(
     entry_point.user_path(_RESULT.value),
     config=config,
-    seconds=sum(row["measured_in_s"] for row in rows),
+    seconds=sum(row.get("measured_in_s", 0.0) for row in rows),
     rows=rows,
-    claims=_claims(rows),
+    claims=federated_round_claims(
+      rows,
+      f"{COMPARED_COHORT} clients x {config['steps']} steps of"
+      f" {config['preset']}",
+    ),
   )
   logging.info("written to %s", entry_point.user_path(_RESULT.value))
 
 
-def _kept(
-  path: str, config: dict[str, Any], make: Callable[[], list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-  """Returns rows from a file of the same configuration, or makes them."""
-  if os.path.exists(path):
-    kept = read_json(path, "rows of this benchmark")
-    if kept.get("config") == config:
-      return kept["rows"]
-  rows = make()
-  write_json(path, {"schema_version": 1, "config": config, "rows": rows})
-  return rows
-
-
-def _compare(cohort: int, worker: Worker) -> list[dict[str, Any]]:
-  """Measures rounds of all systems, taking turns."""
-  began = time.monotonic()
-  clients = random_clients(
-    cohort, _STEPS.value, _BATCH_SIZE.value, _FRAMES.value
-  )
-  model = PRESETS[_PRESET.value]
-  rounds, first_s, since_start_s = {}, {}, {}
-  for name, build in _SYSTEMS.items():
-    started = time.monotonic()
-    rounds[name] = build(model, clients)
-    rounds[name]()
-    first_s[name] = time.monotonic() - started
-    since_start_s[name] = time.time() - psutil.Process().create_time()
-    logging.info(
-      "%s, %d clients: first round after %.1f s", name, cohort, first_s[name]
+def _commands(folder: str) -> tuple[dict[str, list[str]], list[Row]]:
+  """Returns how to start each system, and rows that say which cannot be."""
+  commands = {
+    name: [sys.executable, "-m", *arguments]
+    for name, arguments in _SYSTEMS.items()
+  }
+  rows: list[Row] = []
+  for name, module in _PEERS.items():
+    lock = os.path.join(
+      _ROOT, "benchmarks", "systems", "environments", f"{name}_lock.txt"
     )
-  seconds = collections.defaultdict(list)
-  peak = dict.fromkeys(_SYSTEMS, 0)
-  for _ in range(_REPEATS.value):
-    for name, run_round in rounds.items():
-      started = time.monotonic()
-      run_round()
-      seconds[name].append(time.monotonic() - started)
-      peak[name] = max(peak[name], _resident_bytes(worker))
+    try:
+      python = peer_python(_ROOT, lock, os.path.join(folder, name))
+    except NoEnvironmentError as error:
+      logging.warning("without %s: %s", name, error)
+      rows.append({"kind": "skipped", "system": name, "reason": str(error)})
+    else:
+      commands[name] = [python, "-m", module]
+  return commands, rows
+
+
+class _Bench:
+  """Measures, and keeps what it measured.
+
+  Args:
+    config: of the benchmark.
+    folder: for the rows and the systems' output.
+  """
+
+  def __init__(self, config: dict[str, Any], folder: str) -> None:
+    self._config = config
+    self._folder = folder
+    os.makedirs(folder, exist_ok=True)
+
+  def kept(self, name: str, make: Callable[[], list[Row]]) -> list[Row]:
+    """Returns rows from a file of the same configuration, or makes them."""
+    path = os.path.join(self._folder, f"{name}.json")
+    if os.path.exists(path):
+      kept = read_json(path, "rows of this benchmark")
+      if kept.get("config") == self._config:
+        return kept["rows"]
+    rows = make()
+    write_json(
+      path, {"schema_version": 1, "config": self._config, "rows": rows}
+    )
+    return rows
+
+  def compare(
+    self,
+    commands: Mapping[str, Sequence[str]],
+    cohort: int,
+    repeats: int,
+    kind: str,
+  ) -> list[Row]:
+    """Measures rounds of all systems, taking turns.
+
+    Args:
+      commands: how each is started.
+      cohort: clients a round.
+      repeats: rounds of each.
+      kind: of the rows.
+    """
+    began = time.monotonic()
+    workload = Workload(
+      self._config["preset"],
+      cohort,
+      self._config["steps"],
+      self._config["batch_size"],
+      self._config["frames"],
+    )
+    with contextlib.ExitStack() as stack:
+      systems: dict[str, RoundProcess] = {}
+      rows: list[Row] = []
+      for name, command in commands.items():
+        system = self._start(f"{name}_{cohort}", command, workload)
+        stack.callback(system.close)
+        try:
+          system.run_round()
+        except SystemFailedError as error:
+          logging.warning("without %s: %s", name, error)
+          rows.append(
+            {"kind": "skipped", "system": name, "reason": str(error)}
+          )
+          continue
+        systems[name] = system
+        rows.append(
+          {
+            "kind": kind,
+            "system": name,
+            "cohort": cohort,
+            "first_round_s": system.seconds_since_start,
+          }
+        )
+        logging.info(
+          "%s, %d clients: first round after %.1f s", name, cohort,
+          system.seconds_since_start,
+        )  # fmt: skip
+      seconds: dict[str, list[float]] = {name: [] for name in systems}
+      load = os.getloadavg()[0]
+      for _ in range(repeats):
+        for name, system in systems.items():
+          seconds[name].append(system.run_round())
+      for row in rows:
+        if row["kind"] == "skipped":
+          continue
+        system, measured = systems[row["system"]], seconds[row["system"]]
+        system.run_round(watch_memory=True)
+        median = statistics.median(measured)
+        row |= {
+          "round_s": median,
+          "rounds_s": [round(value, 3) for value in measured],
+          "rounds_a_minute": 60 / median,
+          "client_s": median / cohort,
+          "peak_resident_bytes": system.peak_resident_bytes,
+          "load_average_before": load,
+          "measured_in_s": (time.monotonic() - began) / len(systems),
+        }
+    return rows
+
+  def watch_memory(self) -> Row:
+    """Fits a line through the memory of many rounds."""
+    began = time.monotonic()
+    workload = Workload(self._config["preset"], _WATCHED_CLIENTS, 1, 1, 32)
+    system = self._start(
+      "memory", [sys.executable, "-m", _TFF, "watched"], workload
+    )
+    with contextlib.closing(system):
+      resident = []
+      for _ in range(
+        self._config["memory_warm_up_rounds"] + self._config["memory_rounds"]
+      ):
+        system.run_round()
+        resident.append(system.resident_bytes() / 1e6)
+    watched = np.array(resident[self._config["memory_warm_up_rounds"] :])
+    slope, _ = np.polyfit(np.arange(len(watched)), watched, 1)
+    return {
+      "kind": "memory",
+      "system": "ours",
+      "rounds": len(watched),
+      "mb_a_round": float(slope),
+      "resident_mb": [round(value) for value in resident],
+      "measured_in_s": time.monotonic() - began,
+    }
+
+  def _start(
+    self, name: str, command: Sequence[str], workload: Workload
+  ) -> RoundProcess:
+    log = os.path.join(self._folder, f"{name}.log")
+    return RoundProcess(command, workload, _ROOT, log)
+
+
+def _round_time(rows: Sequence[Row]) -> list[Row]:
+  """Fits the model of round time to what was measured, and uses it."""
+  measured = [row for row in rows if row["kind"] == "workers"]
+  clients = [row["cohort"] for row in measured]
+  workers = [int(row["system"].rpartition("_")[2]) for row in measured]
+  if not measured:
+    return []
+  model = RoundTime.fit(clients, workers, [row["round_s"] for row in measured])
+  errors = [
+    abs(model.predict(c, w) / row["round_s"] - 1)
+    for c, w, row in zip(clients, workers, measured, strict=True)
+  ]
   return [
     {
-      "system": name,
-      "cohort": cohort,
-      "round_s": statistics.median(seconds[name]),
-      "rounds_s": [round(value, 3) for value in seconds[name]],
-      "rounds_a_minute": 60 / statistics.median(seconds[name]),
-      "client_s": statistics.median(seconds[name]) / cohort,
-      "first_round_s": first_s[name],
-      "since_program_start_s": since_start_s[name],
-      "resident_bytes_all_systems": peak[name],
-      "measured_in_s": (time.monotonic() - began) / len(_SYSTEMS),
+      "kind": "round_time",
+      "fixed_s": model.fixed_s,
+      "each_s": model.each_s,
+      "client_s": model.client_s,
+      "largest_relative_error": max(errors),
+      "predicted": [
+        {"cohort": c, "workers": w, "round_s": model.predict(c, w)}
+        for c in sorted(set(clients))
+        for w in _PREDICTED_WORKERS
+      ],
     }
-    for name in _SYSTEMS
   ]
-
-
-def _watch_memory(worker: Worker) -> dict[str, Any]:
-  """Fits a line through the memory of many rounds of a tiny model."""
-  began = time.monotonic()
-
-  def build() -> tf.keras.Model:
-    inputs = tf.keras.Input([80])
-    hidden = tf.keras.layers.Dense(64, activation="relu", name="hidden")(inputs)
-    outputs = tf.keras.layers.Dense(1, name="out")(hidden)
-    return tf.keras.Model(inputs, outputs)
-
-  specs = variable_specs(build())
-  spec = collections.OrderedDict(x=tf.TensorSpec([None, 80], tf.float32))
-  process = build_federated_process(
-    specs,
-    RandomUnits(SubModel(specs, [], {}), 0, "client"),
-    LocalTraining(
-      build,
-      lambda model, batch: tf.reduce_mean(tf.square(model(batch["x"]) - 1.0)),
-      tff.learning.optimizers.build_adam(1e-3),
-      lambda round_number: tf.constant(1e-3),
-      clip_norm=1.0,
-      seed=0,
-    ),
-    spec,
-    4,
-    tff.learning.optimizers.build_adam(1e-3),
-    lambda round_number: tf.constant(1e-3),
-  )
-  state = process.initialize()
-  draw = np.random.default_rng(0)
-  resident = []
-  for _ in range(_WARM_UP_ROUNDS + _MEMORY_ROUNDS.value):
-    # Other amounts of data each round, as in a real run.
-    clients = [
-      collections.OrderedDict(
-        client=np.array([number], np.int32),
-        batches=tf.data.Dataset.from_tensor_slices(
-          collections.OrderedDict(
-            x=draw.normal(size=[draw.integers(8, 64), 80]).astype("f4")
-          )
-        ).batch(4),
-      )
-      for number in range(4)
-    ]
-    state = process.next(state, clients).state
-    resident.append(_resident_bytes(worker))
-  watched = np.array(resident[_WARM_UP_ROUNDS:]) / 1e6
-  slope, _ = np.polyfit(np.arange(len(watched)), watched, 1)
-  return {
-    "system": "ours",
-    "rounds": _MEMORY_ROUNDS.value,
-    "mb_a_round": float(slope),
-    "first_mb": float(watched[0]),
-    "last_mb": float(watched[-1]),
-    "measured_in_s": time.monotonic() - began,
-  }
-
-
-def _resident_bytes(worker: Worker) -> int:
-  """What trainer and worker hold together."""
-  return sum(
-    process.memory_info().rss
-    for process in (psutil.Process(), psutil.Process(worker.pid))
-  )
-
-
-def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
-  at = {
-    row["system"]: row for row in rows if row.get("cohort") == _COMPARED_COHORT
-  }
-
-  def ratio(one: str, other: str) -> float | None:
-    if not {one, other} <= at.keys():
-      return None
-    return at[one]["round_s"] / at[other]["round_s"]
-
-  slopes = [row["mb_a_round"] for row in rows if "mb_a_round" in row]
-  firsts = [
-    row["since_program_start_s"]
-    for row in rows
-    if row["system"] == "ours" and "since_program_start_s" in row
-  ]
-  what = f"{_COMPARED_COHORT} clients x {_STEPS.value} steps of {_PRESET.value}"
-  return [
-    Claim(f"round time, ours to a plain loop, {what}", ratio("ours", "plain"),
-          "<= 1.3"),
-    Claim(f"round time, ours to TFF's stock default, {what}",
-          ratio("ours", "stock"), "<= 0.4"),
-    Claim("seconds from the program's start to the end of the first round",
-          min(firsts, default=None), "<= 40"),
-    Claim(f"MB a round that memory grows over {_MEMORY_ROUNDS.value} rounds",
-          slopes[0] if slopes else None, "<= 1"),
-  ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from fl.federated_config import FederatedConfig
 from fl.processes.compose import FederatedProcess
 from fl.rehearsal import Rehearsal
 from fl.runtime.errors import WorkerLostError
+from fl.runtime.heap import give_back_freed_memory
 from lingvo_lite.stage.errors import InputError
 
 _CHECKPOINT_EVERY = 5
@@ -131,6 +132,7 @@ class FederatedProgram:
           self._checkpoints.save(progress)
           saved = done
         self._report(row)
+        give_back_freed_memory()
         bar.set_postfix_str(_summary(row))
         bar.update()
         if interrupted and done < self._config.rounds:

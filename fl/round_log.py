@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_federated as tff
@@ -15,9 +16,11 @@ class RoundLog:
 
   Args:
     folder: the work folder.
+    keep_rates: of the groups in the clients' sub-models, for TensorBoard.
   """
 
-  def __init__(self, folder: str) -> None:
+  def __init__(self, folder: str, keep_rates: Mapping[str, float]) -> None:
+    self._keep_rates = dict(keep_rates)
     os.makedirs(folder, exist_ok=True)
     self._csv = tff.program.CSVFileReleaseManager(
       os.path.join(folder, "rounds.csv"), key_fieldname="round"
@@ -32,6 +35,8 @@ class RoundLog:
 
     async def release() -> None:
       await self._csv.release(values, row["round"])
-      await self._events.release(values, row["round"])
+      await self._events.release(
+        {**values, "keep_rate": self._keep_rates}, row["round"]
+      )
 
     asyncio.run(release())

@@ -407,7 +407,7 @@ def main(argv: Sequence[str]) -> None:
         faults,
         rehearsal=build_rehearsal(config, plan, model_config, public_set),
         ledger=ledger if aggregation.privacy.is_private else None,
-        report=RoundLog(workdir).write,
+        report=RoundLog(workdir, plan.keep_rates).write,
       )
       weights, rows = program.run(
         initial_weights, held_out_speech.measure, observe

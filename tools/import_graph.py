@@ -15,8 +15,9 @@ STAGES = {
   "fl": ("fl", "lingvo_lite"),
   "tflite_export": ("tflite_export", "lingvo_lite"),
   "pipeline": ("pipeline", "fl", "tflite_export", "lingvo_lite"),
+  # `tools` for the environments of the programs that it compares with.
   "benchmarks": (
-    "benchmarks", "pipeline", "fl", "tflite_export", "lingvo_lite"
+    "benchmarks", "pipeline", "fl", "tflite_export", "lingvo_lite", "tools",
   ),
   "tests": (
     "tests", "tools", "benchmarks", "pipeline", "fl", "tflite_export",
@@ -163,8 +164,9 @@ class _ImportReader(ast.NodeVisitor):
       self._add([f"{node.module}.{alias.name}", node.module or ""], node)
 
   def visit_Constant(self, node: ast.Constant) -> None:
-    # A main that is run as a subprocess has to be there when its caller is.
-    if isinstance(node.value, str) and node.value.endswith("_main"):
+    # A program that is run as a subprocess has to be there when its caller is.
+    # The tools run none, but their tests name modules.
+    if isinstance(node.value, str) and not self._path.startswith("tools/"):
       self.imports.update({node.value} & self._known)
 
   def _add(self, candidates: list[str], node: ast.stmt) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -117,11 +117,13 @@ class _RemoteContext(tff.framework.SyncContext):
         compiler_fn=_compile_in_parts,
       )
     try:
-      return self._context.invoke(comp, arg)
+      result = self._context.invoke(comp, arg)
     except (grpc.RpcError, WorkerLostError):
       # Whoever still answers does the next computation.
       self.close()
       raise
+    returned = comp.type_signature.result
+    return tff.types.type_to_py_container(_struct(result, returned), returned)
 
   def close(self) -> None:
     """Lets go of the workers."""
@@ -175,6 +177,27 @@ def _context(worker: RemoteWorker) -> tff.framework.AsyncExecutionContext:
     compiler_fn=compile_for_workers,
     transform_args=tff.tensorflow.transform_args,
     transform_result=tff.tensorflow.transform_result,
+  )
+
+
+def _struct(value: Any, type_spec: tff.Type) -> Any:
+  """Undoes a choice of Python containers.
+
+  Compiling in parts forgets which ones the computation returns: what comes back
+  has OrderedDicts where a process returns named tuples.
+  """
+  if isinstance(type_spec, tff.FederatedType):
+    if type_spec.placement is tff.CLIENTS:
+      return value
+    return _struct(value, type_spec.member)
+  if not isinstance(type_spec, tff.StructType):
+    return value
+  elements = value.values() if isinstance(value, Mapping) else value
+  return tff.structure.Struct(
+    (name, _struct(element, element_type))
+    for (name, element_type), element in zip(
+      tff.structure.iter_elements(type_spec), elements, strict=True
+    )
   )
 
 

@@ -1,7 +1,9 @@
 """Rounds on several workers, one of which is killed or cut off."""
 
+import collections
 import os
 import signal
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_federated as tff
@@ -28,6 +30,19 @@ def _sum_of_doubles(values):
   return tff.federated_sum(tff.federated_map(_double, values))
 
 
+class _Result(NamedTuple):
+  total: int
+  parts: dict[str, int]
+
+
+@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+def _named_result(values):
+  total = tff.federated_sum(values)
+  return tff.federated_zip(
+    _Result(total, collections.OrderedDict(one=total, two=total))
+  )
+
+
 class RemoteTest(parameterized.TestCase):
   def workers(self, count):
     workers = [Worker(1, 1) for _ in range(count)]
@@ -52,6 +67,13 @@ class RemoteTest(parameterized.TestCase):
         _sum_of_doubles([1])
       with self.assertRaisesRegex(WorkerLostError, "none of the workers"):
         _sum_of_doubles([1])
+
+  def test_results_are_in_the_containers_that_the_computation_returns(self):
+    _, addresses = self.workers(2)
+    with remote_runtime(addresses):
+      result = _named_result([1, 2, 3])
+    self.assertIsInstance(result, _Result)
+    self.assertEqual(result.parts, collections.OrderedDict(one=6, two=6))
 
   def test_a_worker_that_died_does_not_answer(self):
     workers, addresses = self.workers(1)
