@@ -6,8 +6,8 @@ writes into DIR: `model.keras`; `initial.keras`, the values it began with, which
 the importance probes reset layers to; `training.json`, the curve; and
 `manifest.json`. Stopped at any moment, the same command goes on.
 
-A streaming preset is trained for both uses at once, on sound as it comes and on
-whole utterances (docs/edge.md).
+A streaming preset is trained for both uses at once: of each batch one half as
+sound that comes, the other as whole utterances (docs/edge.md).
 """
 
 from lingvo_lite.stage import entry_point
@@ -67,6 +67,12 @@ _BEGIN_WITH = flags.DEFINE_string(
   "A model.keras of the same shape to begin with, for example to make a"
   " streaming model of one that is not. Left out: random values.",
 )
+_UNIT_DROPOUT = flags.DEFINE_bool(
+  "unit_dropout",
+  True,
+  "Learn to work in parts, for clients that will train parts of the model. One"
+  " that is not to be trained federated learns faster without.",
+)
 _STEPS = flags.DEFINE_integer("steps", 5000, "Updates.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Utterances an update.")
 _LEARNING_RATE = flags.DEFINE_float(
@@ -116,8 +122,7 @@ def main(argv: Sequence[str]) -> None:
   held_out_set = load_examples(held_out, vocabulary, _MAX_BAD_FRACTION.value)
 
   model = build_ctc_model(model_config, _SEED.value)
-  # Clients will train parts of the model, so it learns to work in parts.
-  keep_rate = RampedKeepRate()
+  keep_rate = RampedKeepRate() if _UNIT_DROPOUT.value else None
   in_training = build_ctc_model(model_config, _SEED.value, keep_rate)
   logging.info(
     "training %s, %.2f M parameters, for %d updates",
@@ -134,13 +139,18 @@ def main(argv: Sequence[str]) -> None:
   save_model(model, model_config, initial_path)
   curve_path = os.path.join(out, "training.json")
   checkpoints = os.path.join(out, "checkpoints")
-  modes = [in_training]
+  modes = {"held_out_wer": in_training}
   if model_config.streams:
-    modes.append(full_context_twin(in_training))
+    modes["held_out_wer_full_context"] = full_context_twin(in_training)
 
   def objective(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    keep_rate.set_progress(training.progress)
-    return sum(ctc_objective(mode, batch) for mode in modes) / len(modes)
+    if keep_rate is not None:
+      keep_rate.set_progress(training.progress)
+    losses = []
+    for first, mode in enumerate(modes.values()):
+      part = {name: value[first :: len(modes)] for name, value in batch.items()}
+      losses.append(ctc_objective(mode, part))
+    return sum(losses) / len(losses)
 
   training = CentralTraining(in_training, objective, config, checkpoints)
   if training.step:
@@ -148,7 +158,10 @@ def main(argv: Sequence[str]) -> None:
   history = []
   if training.step and os.path.exists(curve_path):
     history = read_json(curve_path, "the training curve")["rows"]
-  recognizer = Recognizer(in_training, held_out_set.examples, vocabulary)
+  recognizers = {
+    name: Recognizer(mode, held_out_set.examples, vocabulary)
+    for name, mode in modes.items()
+  }
   batches = bucketed_batches(
     train_set.examples,
     config.batch_size,
@@ -158,7 +171,7 @@ def main(argv: Sequence[str]) -> None:
   )
 
   def evaluate() -> dict[str, float]:
-    return {"held_out_wer": recognizer.word_error_rate()}
+    return {name: one.word_error_rate() for name, one in recognizers.items()}
 
   def keep_curve(rows) -> None:
     write_json(curve_path, {"schema_version": 1, "rows": rows})
@@ -183,6 +196,7 @@ def main(argv: Sequence[str]) -> None:
       "model": model_config.to_dict(),
       "training": dataclasses.asdict(config),
       "spec_augment": dataclasses.asdict(augment),
+      "unit_dropout": _UNIT_DROPOUT.value,
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
     },
     seed=_SEED.value,
@@ -193,7 +207,7 @@ def main(argv: Sequence[str]) -> None:
       "parameters": model.count_params(),
       "train_utterances": len(train_set.examples),
       "held_out_utterances": len(held_out_set.examples),
-      "held_out_wer": history[-1]["held_out_wer"],
+      **{name: history[-1][name] for name in modes},
     },
     skipped_utterances=train_set.skipped + held_out_set.skipped,
   )

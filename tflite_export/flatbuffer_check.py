@@ -111,28 +111,19 @@ class _Table:
   def __init__(self, reader: "_Reader", position: int, fields: int):
     self._reader = reader
     self._position = position
-    vtable = position - reader.number("<i", position)
-    self._vtable = vtable
-    size = reader.number("<H", vtable)
-    self._inline = reader.number("<H", vtable + 2)
-    if size < 4 or size % 2 or self._inline < 4:
-      raise _UnsafeError("a table without a form")
-    reader.require(vtable, size)
+    self._inline, self._offsets = reader.form(
+      position - reader.number("<i", position)
+    )
     reader.require(position, self._inline)
-    self._slots = (size - 4) // 2
-    for slot in range(self._slots):
-      offset = reader.number("<H", vtable + 4 + 2 * slot)
-      if offset >= self._inline:
-        raise _UnsafeError("a field outside its table")
-      if offset and slot >= fields:
-        raise _UnsafeError("a field that this release does not know")
+    if len(self._offsets) > fields:
+      raise _UnsafeError("a field that this release does not know")
     reader.spend()
 
   def place(self, slot: int, size: int) -> int | None:
     """Returns where a field's bytes begin; None: it is left out."""
-    if slot >= self._slots:
+    if slot >= len(self._offsets):
       return None
-    offset = self._reader.number("<H", self._vtable + 4 + 2 * slot)
+    offset = self._offsets[slot]
     if not offset:
       return None
     if offset < 4 or offset + size > self._inline:
@@ -145,7 +136,7 @@ class _Table:
 
   def check_small_fields(self) -> None:
     """Checks that fields of up to four bytes, whichever, lie in the file."""
-    for slot in range(self._slots):
+    for slot in range(len(self._offsets)):
       place = self.place(slot, 1)
       if place is not None:
         self._reader.require(place, 4)
@@ -194,15 +185,44 @@ class _Reader:
 
   def __init__(self, contents: bytes):
     self.contents = contents
+    self._size = len(contents)
     self._left = _MAX_TABLES
+    self._forms: dict[int, tuple[int, tuple[int, ...]]] = {}
 
   def number(self, form: str, place: int) -> int:
-    self.require(place, struct.calcsize(form))
-    return struct.unpack_from(form, self.contents, place)[0]
+    # Less than 0 would be counted from the end.
+    if place >= 0:
+      try:
+        return struct.unpack_from(form, self.contents, place)[0]
+      except struct.error:
+        pass
+    raise _UnsafeError("an offset outside the file")
 
   def require(self, place: int, size: int) -> None:
-    if place < 0 or place + size > len(self.contents):
+    if place < 0 or place + size > self._size:
       raise _UnsafeError("an offset outside the file")
+
+  def form(self, vtable: int) -> tuple[int, tuple[int, ...]]:
+    """Returns a table's bytes and where in it its fields are; 0: left out.
+
+    Tables of one form share it: it is read once, since this check is a good part
+    of what opening a file takes.
+    """
+    if vtable not in self._forms:
+      size = self.number("<H", vtable)
+      inline = self.number("<H", vtable + 2)
+      if size < 4 or size % 2 or inline < 4:
+        raise _UnsafeError("a table without a form")
+      self.require(vtable, size)
+      self.spend(size // 2)
+      offsets = struct.unpack_from(
+        f"<{size // 2 - 2}H", self.contents, vtable + 4
+      )
+      if max(offsets, default=0) >= inline:
+        raise _UnsafeError("a field outside its table")
+      fields = max((i + 1 for i, at in enumerate(offsets) if at), default=0)
+      self._forms[vtable] = inline, offsets[:fields]
+    return self._forms[vtable]
 
   def spend(self, amount: int = 1) -> None:
     # Tables may share parts; a small file could unfold to any size.

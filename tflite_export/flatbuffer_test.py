@@ -1,11 +1,15 @@
 """Reading, trimming and sealing .tflite files; no TensorFlow here."""
 
+import struct
+import time
+
 import numpy as np
 from absl.testing import absltest
 from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.flatbuffer import (
+  FILE_IDENTIFIER,
   add_metadata,
   check_seal,
   constants,
@@ -150,6 +154,32 @@ class FlatbufferTest(absltest.TestCase):
           check_seal(bytes(damaged))
     with self.assertRaises(InputError):
       check_seal(whole + b"\0")
+
+  def test_a_form_that_unfolds_is_refused_in_time(self):
+    # A model's operation codes are one empty table, named many times; each time
+    # its form of 32,765 absent fields would be gone through.
+    count, fields = 20_000, 32_765
+    model_form = struct.pack("<4H", 8, 12, 4, 8)
+    model = struct.pack("<iII", 8, 3, 4)
+    places = np.arange(count) * 4
+    empty_form = struct.pack("<2H", 4 + 2 * fields, 4) + bytes(2 * fields)
+    start = 8 + len(model_form) + len(model) + 4
+    table = start + 4 * count + len(empty_form)
+    contents = b"".join(
+      (
+        struct.pack("<I", 16) + FILE_IDENTIFIER,
+        model_form,
+        model,
+        struct.pack("<I", count),
+        (table - start - places).astype("<u4").tobytes(),
+        empty_form,
+        struct.pack("<i", len(empty_form)),
+      )
+    )
+    began = time.process_time()
+    with self.assertRaisesRegex(InputError, "no graph"):
+      read_flatbuffer(contents)
+    self.assertLess(time.process_time() - began, 5)
 
   def test_files_of_others_are_refused(self):
     with self.assertRaisesRegex(InputError, "without the digest"):
