@@ -1,29 +1,33 @@
 """Measures streaming recognition on the device.
 
   ./bazelw run //benchmarks:edge -- --models=A.tflite,B.tflite \\
-    --full_context=C.tflite --pocketsphinx_python=VENV/bin/python
+    --full_context=C.tflite,D.tflite --pocketsphinx_python=VENV/bin/python \\
+    --tensorflowasr_python=VENV/bin/python
 
-The models are a streaming ladder of the exporter; C is the float32 file of the
-same weights for whole utterances (`//tflite_export:export --full_context`).
-Writes `edge.json` into `--out`. A row that is there already is not measured
-again: the same command goes on after a stop.
+The models are a streaming ladder of the exporter; C and D are files of the same
+weights for whole utterances (`//tflite_export:export --full_context`).
+Writes `edge.json` into `--out`. What is there already is not measured again:
+the same command goes on after a stop. Everything that is compared takes turns,
+utterance by utterance or start by start.
 """
 
 from lingvo_lite.stage import entry_point
 
-import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tqdm
 from absl import flags, logging
 
 from benchmarks.edge_claims import edge_claims
-from benchmarks.edge_timing import cold_start, time_stream
-from benchmarks.pocketsphinx_timing import time_pocketsphinx
+from benchmarks.edge_timing import cold_start, time_streams
+from benchmarks.pocketsphinx_timing import pocketsphinx_row
 from benchmarks.result_file import write_result
+from benchmarks.tensorflowasr_timing import tensorflowasr_row
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.files import read_json, write_json
@@ -34,11 +38,16 @@ from tflite_export.speech import SpokenUtterance, load_speech
 _MODELS = flags.DEFINE_list(
   "models", None, "Streaming .tflite files of the exporter.", required=True
 )
-_FULL_CONTEXT = flags.DEFINE_string(
-  "full_context", None, "The same weights for whole utterances, float32."
+_FULL_CONTEXT = flags.DEFINE_list(
+  "full_context", [], "The same weights for whole utterances."
 )
 _POCKETSPHINX = flags.DEFINE_string(
   "pocketsphinx_python", None, "Python of an environment with pocketsphinx."
+)
+_TENSORFLOWASR = flags.DEFINE_string(
+  "tensorflowasr_python",
+  None,
+  "Python of an environment with TensorFlowASR; compared with --full_context.",
 )
 _CORPUS = flags.DEFINE_string(
   "corpus",
@@ -50,8 +59,13 @@ _UTTERANCES = flags.DEFINE_integer(
   "utterances", 360, "How many, spread over the corpus."
 )
 _OUT = flags.DEFINE_string("out", None, "Folder. Left out: edge below runs.")
-_COLD_STARTS = 7
+_RIVAL_UTTERANCES = flags.DEFINE_integer(
+  "rival_utterances", 60, "How many of them others recognise too."
+)
+_COLD_STARTS = 9
 _THREADS = (1, 2)
+
+Rows = list[dict[str, Any]]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,31 +83,28 @@ def main(argv: Sequence[str]) -> None:
     else extract_default_corpus(entry_point.default_folder("corpus"))
   )
   utterances = load_librispeech(os.path.join(corpus, "eval"))
-  step = max(1, len(utterances) // _UTTERANCES.value)
   spoken, _ = load_speech(
-    utterances[::step][: _UTTERANCES.value], max_bad_fraction=0.05
+    _spread(utterances, _UTTERANCES.value), max_bad_fraction=0.05
   )
+  for_rivals = _spread(spoken, _RIVAL_UTTERANCES.value)
   paths = [entry_point.user_path(path) for path in _MODELS.value]
-  rows = []
-  for path in paths:
-    recipe = Recognizer(path).description["recipe"]["name"]
-    for threads in _THREADS:
-      rows.append(
-        _kept(
-          out,
-          f"{recipe}_{threads}",
-          functools.partial(_streaming_row, path, recipe, threads, spoken),
-        )
+  rows = _kept(out, "streaming", lambda: _streaming_rows(paths, spoken))
+  whole = [entry_point.user_path(path) for path in _FULL_CONTEXT.value]
+  if whole:
+    rows += _kept(out, "full_context", lambda: _whole_rows(whole, spoken))
+    if _TENSORFLOWASR.value:
+      python = entry_point.user_path(_TENSORFLOWASR.value)
+      rows += _kept(
+        out,
+        "tensorflowasr",
+        lambda: [tensorflowasr_row(python, whole, for_rivals)],
       )
-  if _FULL_CONTEXT.value:
-    path = entry_point.user_path(_FULL_CONTEXT.value)
-    rows.append(
-      _kept(out, "full_context", lambda: _full_context_row(path, spoken))
-    )
   if _POCKETSPHINX.value:
     python = entry_point.user_path(_POCKETSPHINX.value)
-    rows.append(
-      _kept(out, "pocketsphinx", lambda: _pocketsphinx_row(python, spoken))
+    rows += _kept(
+      out,
+      "pocketsphinx",
+      lambda: [pocketsphinx_row(python, _float32(paths), for_rivals)],
     )
   path = os.path.join(out, "edge.json")
   claims = edge_claims(rows)
@@ -115,65 +126,77 @@ def main(argv: Sequence[str]) -> None:
   logging.info("written to %s", path)
 
 
-def _kept(
-  out: str, name: str, measure: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-  """Returns a row, measured now or in an earlier run."""
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+  """Returns `count` of the items, from all over."""
+  return list(items[:: max(1, len(items) // count)][:count])
+
+
+def _float32(paths: Sequence[str]) -> str:
+  """Returns the float32 file of the ladder, or its first."""
+  for path in paths:
+    if Recognizer(path).description["recipe"]["name"] == "float32":
+      return path
+  return paths[0]
+
+
+def _kept(out: str, name: str, measure: Callable[[], Rows]) -> Rows:
+  """Returns rows, measured now or in an earlier run."""
   path = os.path.join(out, "rows", f"{name}.json")
   if os.path.exists(path):
-    return read_json(path, "a row of this benchmark")["row"]
+    return list(read_json(path, "rows of this benchmark")["rows"])
   logging.info("measuring %s", name)
-  row = measure()
-  write_json(path, {"schema_version": 1, "row": row})
-  return row
+  rows = measure()
+  write_json(path, {"schema_version": 1, "rows": rows})
+  return rows
 
 
-def _streaming_row(
-  path: str, recipe: str, threads: int, spoken: Sequence[SpokenUtterance]
-) -> dict[str, Any]:
-  timing = time_stream(path, threads, spoken)
-  starts = [cold_start(path, threads) for _ in range(_COLD_STARTS)]
-  return {
-    "kind": "streaming",
-    "recipe": recipe,
-    "threads": threads,
-    "bytes": os.path.getsize(path),
-    **_accuracy(spoken, timing.texts),
-    "rtf": round(timing.rtf, 5),
-    "chunk_ms": _median(timing.chunk_ms),
-    "chunk_ms_p95": round(float(np.quantile(timing.chunk_ms, 0.95)), 3),
-    "first_word_ms": _median(timing.first_word_ms),
-    "final_ms": _median(timing.final_ms),
-    **{
-      name: _median([start[name] for start in starts]) for name in starts[0]
-    },
-  }
+def _streaming_rows(
+  paths: Sequence[str], spoken: Sequence[SpokenUtterance]
+) -> Rows:
+  cases = list(itertools.product(paths, _THREADS))
+  recognizers = [Recognizer(path, threads) for path, threads in cases]
+  timings = time_streams(recognizers, spoken)
+  turns = tqdm.tqdm(range(_COLD_STARTS), desc="cold starts", unit="turn")
+  starts = [[cold_start(*case) for case in cases] for _ in turns]
+  rows = []
+  for index, ((path, threads), timing) in enumerate(
+    zip(cases, timings, strict=True)
+  ):
+    rows.append(
+      {
+        "kind": "streaming",
+        "recipe": recognizers[index].description["recipe"]["name"],
+        "threads": threads,
+        "bytes": os.path.getsize(path),
+        **_accuracy(spoken, timing.texts),
+        "rtf": round(timing.rtf, 5),
+        "cpu_rtf": round(timing.cpu_rtf, 5),
+        "chunk_ms": _median(timing.chunk_ms),
+        "chunk_ms_p95": round(float(np.quantile(timing.chunk_ms, 0.95)), 3),
+        "first_word_ms": _median(timing.first_word_ms),
+        "final_ms": _median(timing.final_ms),
+        **{
+          name: _median([turn[index][name] for turn in starts])
+          for name in starts[0][index]
+        },
+      }
+    )
+  return rows
 
 
-def _full_context_row(
-  path: str, spoken: Sequence[SpokenUtterance]
-) -> dict[str, Any]:
+def _whole_rows(
+  paths: Sequence[str], spoken: Sequence[SpokenUtterance]
+) -> Rows:
   workers = len(os.sched_getaffinity(0))
-  texts = transcribe_all(path, spoken, workers, "full context")
-  return {
-    "kind": "full_context",
-    "recipe": "float32",
-    "bytes": os.path.getsize(path),
-    **_accuracy(spoken, texts),
-  }
-
-
-def _pocketsphinx_row(
-  python: str, spoken: Sequence[SpokenUtterance]
-) -> dict[str, Any]:
-  timing = time_pocketsphinx(python, spoken)
-  return {
-    "kind": "pocketsphinx",
-    "version": timing.version,
-    "threads": 1,
-    **_accuracy(spoken, timing.texts),
-    "rtf": round(timing.rtf, 5),
-  }
+  return [
+    {
+      "kind": "full_context",
+      "recipe": Recognizer(path).description["recipe"]["name"],
+      "bytes": os.path.getsize(path),
+      **_accuracy(spoken, transcribe_all(path, spoken, workers, path)),
+    }
+    for path in paths
+  ]
 
 
 def _accuracy(

@@ -205,8 +205,8 @@ class _Reader:
   def form(self, vtable: int) -> tuple[int, tuple[int, ...]]:
     """Returns a table's bytes and where in it its fields are; 0: left out.
 
-    Tables of one form share it: it is read once, since this check is a good part
-    of what opening a file takes.
+    Tables of one form share it: it is read once, since this check is a good
+    part of what opening a file takes.
     """
     if vtable not in self._forms:
       size = self.number("<H", vtable)
