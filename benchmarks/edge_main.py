@@ -6,9 +6,9 @@
 
 The models are a streaming ladder of the exporter; C and D are files of the same
 weights for whole utterances (`//tflite_export:export --full_context`).
-Writes `edge.json` into `--out`. What is there already is not measured again:
-the same command goes on after a stop. Everything that is compared takes turns,
-utterance by utterance or start by start.
+Writes `edge.json` and `edge.png` into `--out`. What is there already is not
+measured again: the same command goes on after a stop. Everything that is
+compared takes turns, utterance by utterance or start by start.
 """
 
 from lingvo_lite.stage import entry_point
@@ -24,6 +24,7 @@ import tqdm
 from absl import flags, logging
 
 from benchmarks.edge_claims import edge_claims
+from benchmarks.edge_figure import draw_figure
 from benchmarks.edge_timing import cold_start, time_streams
 from benchmarks.pocketsphinx_timing import pocketsphinx_row
 from benchmarks.result_file import write_result
@@ -120,6 +121,7 @@ def main(argv: Sequence[str]) -> None:
     rows=rows,
     claims=claims,
   )
+  draw_figure(os.path.join(out, "edge.png"), rows)
   for claim in claims:
     met = "met" if claim.met else "not met"
     print(f"{met:8} {claim.value!s:>10} {claim.target:>8}  {claim.claim}")

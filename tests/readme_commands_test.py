@@ -1,4 +1,4 @@
-"""The commands that the README names exist."""
+"""The commands that documents name exist."""
 
 import pathlib
 import re
@@ -8,7 +8,7 @@ from absl.testing import absltest
 from tools.import_graph import read_graph
 
 _ROOT = pathlib.Path(__file__).absolute().parents[1]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/edge.md")
 
 
 class ReadmeCommandsTest(absltest.TestCase):
@@ -35,7 +35,7 @@ class ReadmeCommandsTest(absltest.TestCase):
     for name, text in self.text.items():
       for link in re.findall(r"\]\(([^)#]+)\)", text):
         with self.subTest(document=name, link=link):
-          self.assertTrue((_ROOT / link).exists())
+          self.assertTrue((_ROOT / name).parent.joinpath(link).exists())
 
   def test_flags_exist(self):
     commands = re.findall(
