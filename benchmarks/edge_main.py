@@ -25,6 +25,7 @@ from absl import flags, logging
 
 from benchmarks.edge_claims import edge_claims
 from benchmarks.edge_figure import draw_figure
+from benchmarks.edge_table import edge_tables
 from benchmarks.edge_timing import cold_start, time_streams
 from benchmarks.pocketsphinx_timing import pocketsphinx_row
 from benchmarks.result_file import write_result
@@ -122,6 +123,7 @@ def main(argv: Sequence[str]) -> None:
     claims=claims,
   )
   draw_figure(os.path.join(out, "edge.png"), rows)
+  print(edge_tables(rows))
   for claim in claims:
     met = "met" if claim.met else "not met"
     print(f"{met:8} {claim.value!s:>10} {claim.target:>8}  {claim.claim}")
