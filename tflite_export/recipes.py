@@ -85,7 +85,7 @@ class Recipe:
 _ALL = (
   Recipe("float32"),
   Recipe(
-    "float32_2of4", kept_of=(2, 4), fine_tune_steps=200, learning_rate=1e-3
+    "float32_2of4", kept_of=(2, 4), fine_tune_steps=120, learning_rate=1e-3
   ),
   Recipe("int8", weight_bits=8),
   Recipe("int4", weight_bits=4, fine_tune_steps=60),
@@ -94,7 +94,7 @@ _ALL = (
     "int4_2of4",
     weight_bits=4,
     kept_of=(2, 4),
-    fine_tune_steps=100,
+    fine_tune_steps=60,
     learning_rate=5e-4,
   ),
 )
