@@ -18,10 +18,13 @@ _STAGES = [
   "dropout plan",
   "federated training",
   "compression",
+  "pruning to 2of4",
+  "healing of 2of4",
+  "compression of 2of4",
   "export",
   "evaluation",
 ]
-_RECIPES = ["float32", "int8"]
+_RECIPES = ["float32", "int8", "int4_2of4"]
 
 
 def _processes_with(text: str) -> list[str]:
@@ -116,7 +119,7 @@ class QuickstartTest(absltest.TestCase):
     federated = report["federated"]
     self.assertEqual((federated["rounds"], federated["cohort"]), (2, 2))
     share = federated["client_params"] / federated["server_params"]
-    self.assertBetween(share, 0.4, 0.5)
+    self.assertBetween(share, 0.65, 0.75)
     self.assertLess(
       federated["download_bytes_per_client"], 4 * federated["server_params"]
     )
@@ -128,6 +131,7 @@ class QuickstartTest(absltest.TestCase):
     self.assertCountEqual(models, _RECIPES)
     self.assertEqual(models["float32"]["bytes_vs_float32"], 1)
     self.assertBetween(models["int8"]["bytes_vs_float32"], 0.2, 0.35)
+    self.assertBetween(models["int4_2of4"]["bytes_vs_float32"], 0.1, 0.16)
     for recipe, model in models.items():
       path = os.path.join(self.out, "exported", recipe, model["file"])
       self.assertEqual(os.path.getsize(path), model["bytes"])
