@@ -7,13 +7,15 @@ import psutil
 from absl.testing import absltest
 
 from benchmarks.round_process import RoundProcess, SystemFailedError
+from benchmarks.systems import turns, workload
 from benchmarks.systems.workload import Workload
 
 _WORKLOAD = Workload("tiny", clients=2, steps=3, batch_size=4, frames=48)
-_SYSTEM = '''
+# Its modules are named by what was imported here, so that they are there too.
+_SYSTEM = f'''
 import sys, time
-from benchmarks.systems.turns import Turns
-from benchmarks.systems.workload import Workload
+from {turns.__name__} import Turns
+from {workload.__name__} import Workload
 
 workload = Workload.from_argument(sys.argv[1])
 assert workload.clients == 2
