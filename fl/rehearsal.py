@@ -21,6 +21,7 @@ from fl.dropout.selection import fold_in
 from fl.dropout.sub_model import flatten, unflatten
 from fl.processes.client_work import LocalTraining, held_at_zero
 from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
+from lingvo_lite.data.batching import spec_of_any_size
 
 Batch = dict[str, tf.Tensor]
 
@@ -64,7 +65,8 @@ class Rehearsal:
     )
     self._variables = tuple(self._model.trainable_variables)
     self._shapes = [v.shape.as_list() for v in self._variables]
-    self._update = tf.function(self._one_update, reduce_retracing=True)
+    self._update = tf.function(self._one_update)
+    self._traced: Callable[..., tuple[dict, tf.Tensor]] | None = None
     self._stream: tuple[int, Iterator[Batch]] | None = None
 
   def after_round(
@@ -83,8 +85,12 @@ class Rehearsal:
       strict=True,
     ):
       variable.assign(value)
-    state = training.optimizer.initialize(
-      tuple(tf.TensorSpec(v.shape, v.dtype) for v in self._variables)
+    # Tensors all, as after an update: a graph for numbers serves one only.
+    state = tf.nest.map_structure(
+      tf.convert_to_tensor,
+      training.optimizer.initialize(
+        tuple(tf.TensorSpec(v.shape, v.dtype) for v in self._variables)
+      ),
     )
     number = tf.constant(round_number)
     state[tff.learning.optimizers.LEARNING_RATE_KEY] = training.learning_rate(
@@ -96,7 +102,11 @@ class Rehearsal:
       self._step_seed.variable.assign(
         tf.random.experimental.stateless_fold_in(seed, step)
       )
-      state, loss = self._update(state, batch)
+      if self._traced is None:
+        self._traced = self._update.get_concrete_function(
+          state, spec_of_any_size(batch)
+        )
+      state, loss = self._traced(state, dict(batch))
       losses.append(loss)
     return (
       flatten([v.read_value() for v in self._variables]).numpy(),

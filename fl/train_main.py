@@ -109,7 +109,7 @@ _SERVER_LEARNING_RATE = flags.DEFINE_float(
 )
 _REHEARSAL_STEPS = flags.DEFINE_integer(
   "rehearsal_steps",
-  5,
+  6,
   "Updates on the server's own speech after each round; 0: it does without, and"
   " forgets what the clients do not say.",
 )

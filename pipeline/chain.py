@@ -9,7 +9,7 @@ from tflite_export.recipes import find_recipe
 
 # A pruned model has forgotten some of what only the clients say; they teach it
 # that again before it is quantised.
-_HEALING_ROUNDS = 6
+_HEALING_ROUNDS = 8
 
 _COMMITTED_MODEL = os.path.join("lingvo_lite", "pretrained", "tiny")
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from lingvo_lite.data.batching import spec_of_any_size
 from lingvo_lite.stage.errors import InputError
 
 Batch = dict[str, tf.Tensor]
@@ -74,8 +75,7 @@ class FineTuning:
     """Makes one step, counted from 0, and returns its loss."""
     if self._traced is None:
       # Once for batches of all sizes: tracing takes as long as 50 steps.
-      signature = {key: _any_size(value) for key, value in batch.items()}
-      self._traced = self._update.get_concrete_function(signature)
+      self._traced = self._update.get_concrete_function(spec_of_any_size(batch))
     rate = self._learning_rate * _schedule(index, self._steps)
     self._optimizer.learning_rate.assign(rate)
     return float(self._traced(dict(batch)))
@@ -120,12 +120,6 @@ class FineTuning:
         f" expected {self._steps}: give it more speech"
       )
     return losses
-
-
-def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
-  """Returns the spec of a tensor of any batch size and length."""
-  shape = [None, None, tensor.shape[2]] if tensor.shape.rank == 3 else None
-  return tf.TensorSpec(shape or [None] * tensor.shape.rank, tensor.dtype)
 
 
 def _schedule(index: int, steps: int) -> float:

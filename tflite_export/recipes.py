@@ -94,7 +94,7 @@ _ALL = (
     "int4_2of4",
     weight_bits=4,
     kept_of=(2, 4),
-    fine_tune_steps=60,
+    fine_tune_steps=80,
     learning_rate=5e-4,
   ),
 )
