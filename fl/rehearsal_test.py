@@ -1,5 +1,7 @@
 """What the server does between rounds, on a model whose steps are known."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -58,6 +60,31 @@ class RehearsalTest(tf.test.TestCase):
     weights, _ = _rehearsal(starts).after_round(np.array([9.7], np.float32), 1)
     self.assertAllClose(weights, [9.7 - 0.05 * (3 + 4)])
     self.assertEqual(starts, [2])
+
+  def test_batches_of_all_lengths_share_a_graph(self):
+    traces = []
+
+    def objective(model, batch):
+      traces.append(batch["x"].shape)
+      return tf.reduce_sum(model(tf.reshape(batch["x"], [-1, 1])))
+
+    def batches(start):
+      for size in itertools.count(start + 1):
+        yield {"x": tf.ones([size, size])}
+
+    training = LocalTraining(
+      _model,
+      objective,
+      tff.learning.optimizers.build_adam(0.1),
+      lambda number: tf.constant(0.1),
+      clip_norm=None,
+      seed=0,
+    )
+    rehearsal = Rehearsal(RehearsalPlan(training, batches, 3))
+    weights = np.array([1.0], np.float32)
+    for number in range(2):
+      weights, _ = rehearsal.after_round(weights, number)
+    self.assertLen(traces, 1)
 
   def test_gradients_are_clipped(self):
     weights, _ = _rehearsal([], steps=1, clip_norm=0.5).after_round(

@@ -13,6 +13,7 @@ from lingvo_lite.data.batching import (
   bucket_lengths,
   bucketed_batches,
   eval_batches,
+  spec_of_any_size,
 )
 from lingvo_lite.data.examples import Example, min_frames
 from lingvo_lite.data.utterance import Utterance
@@ -157,6 +158,20 @@ class BucketedBatchesTest(tf.test.TestCase, parameterized.TestCase):
       bucketed_batches([], 8, 1)
     with self.assertRaisesRegex(InputError, "batch_size=0"):
       bucketed_batches(_examples(3), 0, 1)
+
+
+class SpecOfAnySizeTest(tf.test.TestCase):
+  def test_all_but_the_mel_bins_may_differ(self):
+    batches = iter(bucketed_batches(_examples(30), 4, 0, None))
+    spec = spec_of_any_size(next(batches))
+    self.assertEqual(spec["features"].shape.as_list(), [None, None, 80])
+    self.assertEqual(spec["labels"].shape.as_list(), [None, None])
+    self.assertEqual(spec["lengths"].shape.as_list(), [None])
+    for _ in range(8):
+      other = next(batches)
+      self.assertEqual(spec.keys(), other.keys())
+      for key, tensor in other.items():
+        self.assertTrue(spec[key].is_compatible_with(tensor), key)
 
 
 class EvalBatchesTest(tf.test.TestCase):
