@@ -81,9 +81,7 @@ class ClientRound:
     batches = [self._data.batches(client, number) for client in cohort]
     sent = self._out.next(self._out.initialize(), self._weights, keys).result
     cpu, started = _children_cpu_seconds(), time.monotonic()
-    back = self._work.next(
-      self._work.initialize(), sent, keys, batches
-    ).result
+    back = self._work.next(self._work.initialize(), sent, keys, batches).result
     return {
       "seconds": time.monotonic() - started,
       "cpu_seconds": _children_cpu_seconds() - cpu,

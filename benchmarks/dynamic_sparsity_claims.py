@@ -84,9 +84,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 
 def regression(rows: Sequence[Row], level: str) -> float | None:
   """Returns the relative difference of the mean WERs over seeds at a level."""
-  means = [
-    _mean_wer(rows, method, level) for method in (DYNAMIC, SINGLE)
-  ]
+  means = [_mean_wer(rows, method, level) for method in (DYNAMIC, SINGLE)]
   if means[0] is None or not means[1]:
     return None
   return means[0] / means[1] - 1

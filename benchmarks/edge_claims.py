@@ -80,9 +80,9 @@ def edge_claims(rows: Sequence[Row]) -> list[Claim]:
     Claim(
       "times faster than PocketSphinx, float32 streaming, one thread, processor"
       " time",
-      None if sphinx is None else _rounded(
-        sphinx["cpu_rtf"] / sphinx["our_cpu_rtf"]
-      ),
+      None
+      if sphinx is None
+      else _rounded(sphinx["cpu_rtf"] / sphinx["our_cpu_rtf"]),
       ">= 5",
     ),
     *(

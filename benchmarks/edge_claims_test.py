@@ -5,17 +5,45 @@ from absl.testing import absltest
 from benchmarks.edge_claims import edge_claims
 
 _ROWS = [
-  {"kind": "streaming", "recipe": "float32", "threads": 1, "wer": 0.20,
-   "rtf": 0.004, "cold_start_ms": 90.0, "cold_start_cpu_ms": 70.0},
-  {"kind": "streaming", "recipe": "float32", "threads": 2, "wer": 0.99,
-   "rtf": 0.9, "cold_start_ms": 900.0},
-  {"kind": "streaming", "recipe": "int8", "threads": 1, "wer": 0.215,
-   "rtf": 0.003, "cold_start_ms": 160.0},
+  {
+    "kind": "streaming",
+    "recipe": "float32",
+    "threads": 1,
+    "wer": 0.20,
+    "rtf": 0.004,
+    "cold_start_ms": 90.0,
+    "cold_start_cpu_ms": 70.0,
+  },
+  {
+    "kind": "streaming",
+    "recipe": "float32",
+    "threads": 2,
+    "wer": 0.99,
+    "rtf": 0.9,
+    "cold_start_ms": 900.0,
+  },
+  {
+    "kind": "streaming",
+    "recipe": "int8",
+    "threads": 1,
+    "wer": 0.215,
+    "rtf": 0.003,
+    "cold_start_ms": 160.0,
+  },
   {"kind": "full_context", "recipe": "float32", "wer": 0.16},
-  {"kind": "pocketsphinx", "threads": 1, "wer": 0.9, "cpu_rtf": 0.1,
-   "our_cpu_rtf": 0.004},
-  {"kind": "tensorflowasr", "threads": 1, "cpu_ms": 20.0,
-   "our_cpu_ms": {"float32": 12.0, "int8": 8.0}},
+  {
+    "kind": "pocketsphinx",
+    "threads": 1,
+    "wer": 0.9,
+    "cpu_rtf": 0.1,
+    "our_cpu_rtf": 0.004,
+  },
+  {
+    "kind": "tensorflowasr",
+    "threads": 1,
+    "cpu_ms": 20.0,
+    "our_cpu_ms": {"float32": 12.0, "int8": 8.0},
+  },
 ]
 
 

@@ -36,9 +36,7 @@ class FederatedRoundClaimsTest(absltest.TestCase):
       {"kind": "skipped", "system": "flower", "reason": "no network"},
     ]
     claims = federated_round_claims(rows, "what")
-    self.assertEqual(
-      [c.value for c in claims], [None, None, None, 30.0, None]
-    )
+    self.assertEqual([c.value for c in claims], [None, None, None, 30.0, None])
     self.assertEqual(sum(c.met for c in claims), 1)
 
 

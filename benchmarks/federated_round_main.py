@@ -209,9 +209,7 @@ class _Bench:
           system.run_round()
         except SystemFailedError as error:
           logging.warning("without %s: %s", name, error)
-          rows.append(
-            {"kind": "skipped", "system": name, "reason": str(error)}
-          )
+          rows.append({"kind": "skipped", "system": name, "reason": str(error)})
           continue
         systems[name] = system
         rows.append(

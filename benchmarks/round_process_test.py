@@ -12,7 +12,7 @@ from benchmarks.systems.workload import Workload
 
 _WORKLOAD = Workload("tiny", clients=2, steps=3, batch_size=4, frames=48)
 # Its modules are named by what was imported here, so that they are there too.
-_SYSTEM = f'''
+_SYSTEM = f"""
 import sys, time
 from {turns.__name__} import Turns
 from {workload.__name__} import Workload
@@ -31,7 +31,7 @@ def run_round():
     raise ValueError("enough")
 
 Turns().serve(run_round)
-'''
+"""
 
 
 class RoundProcessTest(absltest.TestCase):
@@ -78,9 +78,7 @@ class RoundProcessTest(absltest.TestCase):
     self.assertEqual(system._process.wait(30), 0)
 
   def test_the_workload_crosses_a_command_line(self):
-    self.assertEqual(
-      Workload.from_argument(_WORKLOAD.to_argument()), _WORKLOAD
-    )
+    self.assertEqual(Workload.from_argument(_WORKLOAD.to_argument()), _WORKLOAD)
     batches = _WORKLOAD.batches(1)
     self.assertEqual(batches["features"].shape, (3, 4, 48, 80))
     self.assertEqual(batches["labels"].shape, (3, 4, 6))

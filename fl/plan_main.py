@@ -132,9 +132,7 @@ def main(argv: Sequence[str]) -> None:
     floors = reachable_floors(groups, budget)
   else:
     floors = floors_of(groups, _MIN_KEEP_RATE.value)
-  kept = keep_by_strategy(
-    _STRATEGY.value, groups, importances, budget, floors
-  )
+  kept = keep_by_strategy(_STRATEGY.value, groups, importances, budget, floors)
   plan = plan_of(config.to_dict(), specs, groups, kept, _STRATEGY.value)
   memory_bytes = peak_memory_bytes(config.with_widths(kept), batch)
   out = (

@@ -251,28 +251,20 @@ class BadInputTest(absltest.TestCase):
   def test_plans(self):
     arguments = ["--model=model", f"--corpus={self.corpus}"]
     broken = os.path.join(self.create_tempdir().full_path, "plan.json")
-    outcome = self.run_into_out(
-      "fl.train_main", *arguments, f"--plan={broken}"
-    )
+    outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "no file", broken)
     _copy_cut(self.plan, broken, 0.5)
-    outcome = self.run_into_out(
-      "fl.train_main", *arguments, f"--plan={broken}"
-    )
+    outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "no valid JSON", broken)
     plan = read_json(self.plan, "plan")
     plan["schema_version"] = 99
     pathlib.Path(broken).write_text(json.dumps(plan))
-    outcome = self.run_into_out(
-      "fl.train_main", *arguments, f"--plan={broken}"
-    )
+    outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "schema_version 99", "schema_version 1")
     plan["schema_version"] = 1
     plan["groups"][0]["kept_units"] = 0
     pathlib.Path(broken).write_text(json.dumps(plan))
-    outcome = self.run_into_out(
-      "fl.train_main", *arguments, f"--plan={broken}"
-    )
+    outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "0 kept units", "block_00/ffn_start")
     # Batch norm has no federated form: said before any speech is read.
     config = dataclasses.replace(_MODEL, norm="batch")

@@ -24,9 +24,7 @@ from lingvo_lite.stage.files import read_json
 from tflite_export.browser_check import run_page
 from tflite_export.interpreter import Recognizer
 
-_PAGE = flags.DEFINE_string(
-  "page", None, "Folder of the page.", required=True
-)
+_PAGE = flags.DEFINE_string("page", None, "Folder of the page.", required=True)
 _SPEECH = flags.DEFINE_string("speech", None, "An utterance.", required=True)
 _CHROMIUM = flags.DEFINE_string("chromium", "chromium", "The browser.")
 _PICTURE = flags.DEFINE_string("picture", None, "Where a PNG goes.")

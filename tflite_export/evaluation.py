@@ -32,9 +32,7 @@ def evaluate(
     InputError: a file is damaged or its export.json is missing.
   """
   # Everything that can be wrong with the files, before time is spent.
-  recipes = [
-    Recognizer(path).description["recipe"]["name"] for path in paths
-  ]
+  recipes = [Recognizer(path).description["recipe"]["name"] for path in paths]
   exports = [_read_export(path) for path in paths]
   contents = [_read_bytes(path) for path in paths]
   baseline = next(

@@ -412,5 +412,3 @@ def _each_below(numbers, limit: int, what: str) -> None:
   for number in numbers:
     if not 0 <= number < limit:
       raise _UnsafeError(f"the {what} {number} of {limit}")
-
-

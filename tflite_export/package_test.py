@@ -31,7 +31,12 @@ _BAD = Accuracy(0.25, 0.1, (0.2, 0.3), 100, 10)
 
 def _measured(name, size):
   return MeasuredModel(
-    name, f"models/{name}.tflite", size, 80, 0.01234, 5.67,
+    name,
+    f"models/{name}.tflite",
+    size,
+    80,
+    0.01234,
+    5.67,
     {"all": _GOOD, "sex F": _BAD},
   )
 
@@ -53,8 +58,11 @@ class PackageTest(absltest.TestCase):
       self.paths,
       [_measured(name, len(self.model)) for name in ("float32", "int8")],
       _LABELS,
-      {"licence": "Apache-2.0", "sample_rate_hz": 16_000,
-       "training_data": "synthetic speech"},
+      {
+        "licence": "Apache-2.0",
+        "sample_rate_hz": 16_000,
+        "training_data": "synthetic speech",
+      },
       "noise",
       out,
     )

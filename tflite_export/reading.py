@@ -72,9 +72,7 @@ class Reading:
     self.beam = beam
     self.bias = None
     if beam is not None and beam.phrases:
-      self.bias = PhraseBias(
-        beam.phrases, characters, beam.bonus_per_character
-      )
+      self.bias = PhraseBias(beam.phrases, characters, beam.bonus_per_character)
 
   def begin(self) -> "ReadingInProgress":
     """Begins an utterance."""
@@ -156,9 +154,7 @@ class ReadingInProgress:
     self, heard: Sequence[HeardLabel], score: float
   ) -> Hypothesis:
     words = group_words(heard, self._reading.characters)
-    return Hypothesis(
-      self._text([one.label for one in heard]), score, words
-    )
+    return Hypothesis(self._text([one.label for one in heard]), score, words)
 
   def _text(self, labels: Sequence[int]) -> str:
     return "".join(self._reading.characters[label] for label in labels)

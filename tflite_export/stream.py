@@ -7,9 +7,7 @@ import numpy as np
 from lingvo_lite.stage.errors import InputError
 from tflite_export.reading import ReadingInProgress, Recognition
 
-Step = Callable[
-  [np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]
-]
+Step = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 """(float32[S] of at most a chunk, state or None) -> (logits [T', V], state)."""
 
 

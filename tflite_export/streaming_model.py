@@ -24,9 +24,7 @@ _SUBSAMPLING = 4
 _FEATURES_BACK = _SUBSAMPLING - 1
 
 
-def build_streamer(
-  model: tf.keras.Model, config: ConformerConfig
-) -> tf.Module:
+def build_streamer(model: tf.keras.Model, config: ConformerConfig) -> tf.Module:
   """Returns sound to labels, a chunk at a time, as one graph.
 
   Its `stream` takes

@@ -32,14 +32,16 @@ class BuildFilesTest(absltest.TestCase):
     return built
 
   def test_a_library_a_test_and_who_may_see_them(self):
-    built = self._build_files({
-      "lingvo_lite/text/vocabulary.py": "",
-      "lingvo_lite/text/vocabulary_test.py": (
-        "from lingvo_lite.text import vocabulary\n"
-      ),
-      "fl/a.py": "from lingvo_lite.text import vocabulary\n",
-      "fl/b.py": "import fl.a\nimport lingvo_lite.text.vocabulary\n",
-    })
+    built = self._build_files(
+      {
+        "lingvo_lite/text/vocabulary.py": "",
+        "lingvo_lite/text/vocabulary_test.py": (
+          "from lingvo_lite.text import vocabulary\n"
+        ),
+        "fl/a.py": "from lingvo_lite.text import vocabulary\n",
+        "fl/b.py": "import fl.a\nimport lingvo_lite.text.vocabulary\n",
+      }
+    )
     self.assertEqual(
       built["lingvo_lite/text/BUILD"],
       _SOURCES
@@ -81,11 +83,13 @@ py_library(
     )
 
   def test_a_main_becomes_a_library_and_a_binary(self):
-    built = self._build_files({
-      "fl/train_main.py": "",
-      "fl/train.py": "",
-      "fl/b.py": "import fl.train\n",
-    })
+    built = self._build_files(
+      {
+        "fl/train_main.py": "",
+        "fl/train.py": "",
+        "fl/b.py": "import fl.train\n",
+      }
+    )
     self.assertIn(
       """
 py_library(
@@ -110,10 +114,12 @@ py_binary(
     self.assertIn('deps = [":train_library"]', built["fl/BUILD"])
 
   def test_a_binary_named_like_a_package_gets_an_alias(self):
-    built = self._build_files({
-      "fl/importance_main.py": "",
-      "fl/importance/probe.py": "",
-    })
+    built = self._build_files(
+      {
+        "fl/importance_main.py": "",
+        "fl/importance/probe.py": "",
+      }
+    )
     self.assertIn('name = "run_importance"', built["fl/BUILD"])
     self.assertIn(
       'alias(\n    name = "importance",\n    actual = ":run_importance",\n)',
@@ -121,18 +127,20 @@ py_binary(
     )
 
   def test_keeps_what_was_written_by_hand(self):
-    built = self._build_files({
-      "fl/a.py": "",
-      "fl/a_test.py": "import fl.a\n",
-      "fl/BUILD": (
-        "# About the package.\n\n"
-        'genrule(\n    name = "g",\n    cmd = "x",\n)\n\n'
-        "# Why it is large.\n"
-        'py_test(\n    name = "a_test",\n    size = "large",\n'
-        '    srcs = ["a_test.py"],\n    data = [":g"],\n'
-        '    tags = ["exclusive"],\n    deps = [":gone"],\n)\n'
-      ),
-    })
+    built = self._build_files(
+      {
+        "fl/a.py": "",
+        "fl/a_test.py": "import fl.a\n",
+        "fl/BUILD": (
+          "# About the package.\n\n"
+          'genrule(\n    name = "g",\n    cmd = "x",\n)\n\n'
+          "# Why it is large.\n"
+          'py_test(\n    name = "a_test",\n    size = "large",\n'
+          '    srcs = ["a_test.py"],\n    data = [":g"],\n'
+          '    tags = ["exclusive"],\n    deps = [":gone"],\n)\n'
+        ),
+      }
+    )
     self.assertStartsWith(
       built["fl/BUILD"],
       "# About the package.\n\n"
@@ -155,13 +163,15 @@ py_test(
     )
 
   def test_drops_the_rules_of_modules_that_are_gone(self):
-    built = self._build_files({
-      "fl/a.py": "",
-      "fl/BUILD": (
-        'py_library(\n    name = "b",\n    srcs = ["b.py"],\n)\n\n'
-        'py_binary(\n    name = "b",\n    srcs = ["b_main.py"],\n)\n'
-      ),
-    })
+    built = self._build_files(
+      {
+        "fl/a.py": "",
+        "fl/BUILD": (
+          'py_library(\n    name = "b",\n    srcs = ["b.py"],\n)\n\n'
+          'py_binary(\n    name = "b",\n    srcs = ["b_main.py"],\n)\n'
+        ),
+      }
+    )
     self.assertNotIn('"b"', built["fl/BUILD"])
 
   def test_tests_read_the_sources_of_all_packages(self):

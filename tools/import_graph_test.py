@@ -16,17 +16,19 @@ class ImportGraphTest(absltest.TestCase):
     return read_graph(root)
 
   def test_finds_modules_names_and_packages_imported_from(self):
-    graph = self._graph({
-      "lingvo_lite/text/vocabulary.py": "",
-      "lingvo_lite/stage/errors.py": "",
-      "fl/plan.py": (
-        "import json\n"
-        "import numpy as np\n"
-        "import lingvo_lite.stage.errors\n"
-        "from lingvo_lite.text import vocabulary\n"
-      ),
-      "fl/other.py": "from lingvo_lite.text.vocabulary import Vocabulary\n",
-    })
+    graph = self._graph(
+      {
+        "lingvo_lite/text/vocabulary.py": "",
+        "lingvo_lite/stage/errors.py": "",
+        "fl/plan.py": (
+          "import json\n"
+          "import numpy as np\n"
+          "import lingvo_lite.stage.errors\n"
+          "from lingvo_lite.text import vocabulary\n"
+        ),
+        "fl/other.py": "from lingvo_lite.text.vocabulary import Vocabulary\n",
+      }
+    )
     self.assertEmpty(graph.problems)
     self.assertEqual(
       graph.modules["fl.plan"].imports,
@@ -38,19 +40,23 @@ class ImportGraphTest(absltest.TestCase):
     )
 
   def test_a_main_named_in_a_string_is_needed_at_run_time(self):
-    graph = self._graph({
-      "fl/sample_main.py": "",
-      "pipeline/chain.py": 'COMMANDS = ("fl.sample_main", "fl.absent_main")\n',
-    })
+    graph = self._graph(
+      {
+        "fl/sample_main.py": "",
+        "pipeline/chain.py": 'RUN = ("fl.sample_main", "fl.absent_main")\n',
+      }
+    )
     self.assertEqual(
       graph.modules["pipeline.chain"].imports, ("fl.sample_main",)
     )
 
   def test_imports_inside_functions_count(self):
-    graph = self._graph({
-      "fl/a.py": "",
-      "fl/b.py": "def f():\n  from fl import a\n  return a\n",
-    })
+    graph = self._graph(
+      {
+        "fl/a.py": "",
+        "fl/b.py": "def f():\n  from fl import a\n  return a\n",
+      }
+    )
     self.assertEqual(graph.modules["fl.b"].imports, ("fl.a",))
 
   def test_refuses_imports_against_the_direction(self):
@@ -62,13 +68,15 @@ class ImportGraphTest(absltest.TestCase):
       ("pipeline/a.py", "from benchmarks import b\n"),
     ):
       with self.subTest(f"{path} {text}"):
-        graph = self._graph({
-          path: text,
-          "fl/b.py": "",
-          "tflite_export/b.py": "",
-          "pipeline/b.py": "",
-          "benchmarks/b.py": "",
-        })
+        graph = self._graph(
+          {
+            path: text,
+            "fl/b.py": "",
+            "tflite_export/b.py": "",
+            "pipeline/b.py": "",
+            "benchmarks/b.py": "",
+          }
+        )
         self.assertLen(graph.problems, 1)
         self.assertStartsWith(graph.problems[0], f"{path}: found an import of")
 

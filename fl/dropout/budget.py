@@ -98,9 +98,7 @@ def _params(
   """Returns the parameters of no group, and those of each group's unit."""
   whole = SubModel(specs, groups, {}).server_params
   per_unit = {
-    group.name: (
-      whole - SubModel(specs, groups, {group.name: 1}).client_params
-    )
+    group.name: (whole - SubModel(specs, groups, {group.name: 1}).client_params)
     // max(group.units - 1, 1)
     for group in groups
     if group.units > 1

@@ -88,9 +88,7 @@ def peak_memory_budget(
   """
   units = config.full_units()
   whole = _bytes_by_layer(config, batch)
-  thin = _bytes_by_layer(
-    config.with_widths({name: 1 for name in units}), batch
-  )
+  thin = _bytes_by_layer(config.with_widths({name: 1 for name in units}), batch)
   per_unit = {}
   for name, count in units.items():
     saved = sum(

@@ -48,9 +48,7 @@ class PlanTest(parameterized.TestCase):
   def plan_within(
     self, budget, floors, importances=_IMPORTANCES, strategy="ranked"
   ):
-    kept = keep_by_strategy(
-      strategy, self.groups, importances, budget, floors
-    )
+    kept = keep_by_strategy(strategy, self.groups, importances, budget, floors)
     return plan_of(_CONFIG.to_dict(), self.specs, self.groups, kept, strategy)
 
   @parameterized.product(

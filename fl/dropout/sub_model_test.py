@@ -155,7 +155,6 @@ class SubModelTest(parameterized.TestCase, tf.test.TestCase):
     with self.assertRaisesRegex(InputError, "mask_scope"):
       RandomUnits(sub_model, 7, "cohort")
 
-
   def test_leading_units_are_nested_and_the_same_for_all(self):
     order = {"hidden": [2, 0, 3, 1]}
     kept = {}

@@ -129,7 +129,11 @@ class PrefixBeamTest(absltest.TestCase):
   def test_a_phrase_inside_a_longer_one_that_breaks_is_kept(self):
     bias = PhraseBias(["b", "b a a"], _CHARACTERS, 1.0)
     for text, characters in {
-      "B A": 1, "B AB": 1, "B A B": 1, "B A A": 5, "B A AA": 1,
+      "B A": 1,
+      "B AB": 1,
+      "B A B": 1,
+      "B A A": 5,
+      "B A AA": 1,
     }.items():
       self.assertEqual(_bonus(bias, _ids(text)), characters, text)
 

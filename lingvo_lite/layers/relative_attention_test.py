@@ -60,9 +60,7 @@ class RelativeAttentionTest(parameterized.TestCase):
     (True, 1, None),
   )
   def test_equals_the_formula(self, causal, left_context_frames, chunk_frames):
-    layer = RelativeAttention(
-      _HEADS, causal, left_context_frames, chunk_frames
-    )
+    layer = RelativeAttention(_HEADS, causal, left_context_frames, chunk_frames)
     query, key, value, positions = _inputs()
     lengths = np.array([5, 3], np.int32)
     args = [query, key, value, positions, lengths]

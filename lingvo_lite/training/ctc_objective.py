@@ -22,9 +22,7 @@ def ctc_objective(
   return ctc_of_logits(logits, batch)
 
 
-def ctc_of_logits(
-  logits: tf.Tensor, batch: dict[str, tf.Tensor]
-) -> tf.Tensor:
+def ctc_of_logits(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
   """Returns the same of logits that are there already.
 
   Args:

@@ -120,9 +120,7 @@ def _operator_code(model: schema.ModelT, version: int) -> int:
   return len(model.operatorCodes) - 1
 
 
-def _find_layers(
-  base: schema.ModelT, dynamic: DynamicModel
-) -> dict[int, str]:
+def _find_layers(base: schema.ModelT, dynamic: DynamicModel) -> dict[int, str]:
   """Returns which operation of the file is which layer.
 
   The converter may have folded a factor into a matrix, so matrices are compared

@@ -227,9 +227,7 @@ class TrainingTest(tf.test.TestCase):
       loss = ctc_objective(dynamic.at(sparsity), _batches()[0])
       untrained = ctc_objective(before.at(sparsity), _batches()[0])
       self.assertLess(float(loss), 0.7 * float(untrained))
-      self.assertAllClose(
-        dynamic.found_sparsity(sparsity), sparsity, atol=0.01
-      )
+      self.assertAllClose(dynamic.found_sparsity(sparsity), sparsity, atol=0.01)
     kept = [dynamic.kept("block_00/conv/expand", s) for s in (0.0, 0.5, 0.8)]
     self.assertTrue(kept[0].all())
     self.assertTrue((kept[1] | ~kept[2]).all())
