@@ -18,6 +18,8 @@ class Turns:
   def __init__(self) -> None:
     self._reports = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # By lines: what is printed before an error stays before it.
+    sys.stdout = open(sys.stdout.fileno(), "w", buffering=1, closefd=False)
     self._began = 0.0
 
   def wait(self) -> None:
