@@ -90,6 +90,8 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
   0.05,
   "More than this fraction of unusable utterances is an error.",
 )
+# A microphone is open before anybody speaks.
+_LEADING_SILENCE_MS = 1000
 
 
 def main(argv: Sequence[str]) -> None:
@@ -108,7 +110,9 @@ def main(argv: Sequence[str]) -> None:
     seed=_SEED.value,
   )
   model_config = dataclasses.replace(PRESETS[_PRESET.value], norm=_NORM.value)
-  augment = SpecAugmentConfig()
+  augment = SpecAugmentConfig(
+    max_leading_silence_ms=_LEADING_SILENCE_MS if model_config.streams else 0
+  )
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
   else:

@@ -16,6 +16,10 @@ import tensorflow as tf
 from lingvo_lite.audio.log_mel import LogMelConfig
 from lingvo_lite.stage.errors import InputError
 
+# Of scaled log-mel, above digital silence: 29 dB, and how much frames differ.
+_LOUDEST_ROOM = 1.5
+_ROOM_NOISE = 0.2
+
 
 @dataclasses.dataclass(frozen=True)
 class SpecAugmentConfig:
@@ -33,6 +37,9 @@ class SpecAugmentConfig:
       fraction, as another vocal tract would: the voices of other speakers.
     max_speed_change: the speed is changed by a factor in 1 - this to 1 + this
       (the pitch stays).
+    max_leading_silence_ms: up to this long nothing is said before the
+      utterance, as when a microphone is open. What streams has heard nothing
+      else yet, and would not know it from recordings that begin with speech.
   """
 
   frequency_masks: int = 2
@@ -43,6 +50,7 @@ class SpecAugmentConfig:
   max_gain_db: float = 6.0
   max_pitch_warp: float = 0.12
   max_speed_change: float = 0.1
+  max_leading_silence_ms: int = 0
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
@@ -62,6 +70,11 @@ class SpecAugmentConfig:
         f"max_pitch_warp={self.max_pitch_warp}, expected fractions: at most 1, "
         "and below 1 for the changes"
       )
+
+  @property
+  def max_leading_frames(self) -> int:
+    """Frames of the longest silence before an utterance."""
+    return self.max_leading_silence_ms // LogMelConfig().hop_ms
 
 
 def draw_speeds(
@@ -186,6 +199,43 @@ def spec_augment(
   keep_frames = _keep(frames, lengths, longest, config.time_masks, seeds[2])
   keep = keep_frames[:, :, tf.newaxis] & keep_bins[:, tf.newaxis, :]
   return tf.where(keep, features, 0.0)
+
+
+def lead_with_silence(
+  features: tf.Tensor, leads: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+  """Shifts utterances to later frames; what comes before is a quiet room.
+
+  A third of the rooms is digital silence, the others have noise of one level
+  in all bins.
+
+  Args:
+    features: float32[B, T, F], scaled log-mel; the last `leads` frames of each
+      are lost.
+    leads: int32[B], by how many frames.
+    seed: int32[2].
+
+  Returns:
+    float32[B, T, F].
+  """
+  batch, frames, _ = tf.unstack(tf.shape(features))
+  level_seed, noise_seed = tf.unstack(
+    tf.random.experimental.stateless_split(seed, 2)
+  )
+  mel = LogMelConfig()
+  floor = (math.log(mel.floor) - mel.log_mean) / mel.log_std
+  levels = tf.random.stateless_uniform(
+    [batch, 1, 1], level_seed, -_LOUDEST_ROOM / 2, _LOUDEST_ROOM
+  )
+  noise = tf.random.stateless_normal(
+    tf.shape(features), noise_seed, stddev=_ROOM_NOISE
+  )
+  room = floor + tf.maximum(levels + noise, 0.0) * tf.cast(
+    levels > 0.0, tf.float32
+  )
+  place = tf.range(frames)[tf.newaxis] - leads[:, tf.newaxis]
+  shifted = tf.gather(features, tf.maximum(place, 0), batch_dims=1)
+  return tf.where((place < 0)[:, :, tf.newaxis], room, shifted)
 
 
 def _keep(

@@ -11,6 +11,7 @@ from lingvo_lite.audio.log_mel import LogMel, LogMelConfig
 from lingvo_lite.audio.spec_augment import (
   SpecAugmentConfig,
   draw_speeds,
+  lead_with_silence,
   spec_augment,
   stretch,
   stretched_lengths,
@@ -30,6 +31,28 @@ _OFF = SpecAugmentConfig(
 def _features(batch=4, frames=200, seed=0):
   rng = np.random.default_rng(seed)
   return rng.uniform(1.0, 2.0, [batch, frames, 80]).astype(np.float32)
+
+
+class LeadWithSilenceTest(tf.test.TestCase):
+  def test_speech_comes_later_and_silence_before(self):
+    features = _features(batch=32, frames=50)
+    leads = np.arange(1, 33, dtype=np.int32)
+    found = lead_with_silence(features, leads, [3, 4]).numpy()
+    # What the front end makes of no sound at all.
+    floor = LogMel()(tf.zeros([1, 400])).numpy().min()
+    digital = 0
+    for before, after, lead in zip(features, found, leads, strict=True):
+      self.assertAllEqual(after[lead:], before[: 50 - lead])
+      self.assertAllGreaterEqual(after[:lead], floor - 1e-5)
+      # Quieter than any speech here.
+      self.assertAllLess(np.mean(after[:lead], axis=1), floor + 1.6)
+      digital += bool(np.allclose(after[:lead], floor, atol=1e-5))
+    self.assertBetween(digital, 4, 20)
+
+  def test_without_leads_nothing_changes(self):
+    features = _features()
+    leads = np.zeros(4, np.int32)
+    self.assertAllEqual(lead_with_silence(features, leads, [1, 2]), features)
 
 
 class SpecAugmentTest(tf.test.TestCase, parameterized.TestCase):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from lingvo_lite.audio.spec_augment import (
   SpecAugmentConfig,
   draw_speeds,
+  lead_with_silence,
   spec_augment,
   stretch,
   stretched_lengths,
@@ -29,11 +30,14 @@ _BUCKET_MULTIPLE = 8
 # each epoch puts others together.
 _LENGTH_JITTER = 1.05
 
+# Tells the draws of silence from the other augmentations of a batch.
+_LEAD = 1
+
 _FOREVER = np.iinfo(np.int64).max
 
 
 def bucket_lengths(
-  frame_counts: Sequence[int], stretch_by: float = 1.0
+  frame_counts: Sequence[int], stretch_by: float = 1.0, lead_by: int = 0
 ) -> list[int]:
   """Returns the lengths, ascending, that batches of such utterances have.
 
@@ -43,11 +47,12 @@ def bucket_lengths(
   Args:
     frame_counts: T of each utterance.
     stretch_by: how much longer than that an utterance may become.
+    lead_by: frames that may come before it, besides.
 
   Returns:
     At most `MAX_BUCKETS` multiples of 8; the last holds every utterance.
   """
-  longest = np.ceil(max(frame_counts) * stretch_by)
+  longest = np.ceil(max(frame_counts) * stretch_by) + lead_by
   steps = np.arange(1, MAX_BUCKETS + 1) / MAX_BUCKETS
   quantiles = np.quantile(frame_counts, steps)
   quantiles[-1] = longest
@@ -137,8 +142,9 @@ class TrainingBatches:
     self._batch_size = batch_size
     self._augment = augment
     longest = 1.0 / (1.0 - augment.max_speed_change) if augment else 1.0
+    lead = augment.max_leading_frames if augment else 0
     self._edges = tf.constant(
-      bucket_lengths(self._store.lengths.numpy(), longest), tf.int32
+      bucket_lengths(self._store.lengths.numpy(), longest, lead), tf.int32
     )
 
   def plan(
@@ -190,14 +196,36 @@ class TrainingBatches:
     store = self._store
     recorded = tf.gather(store.lengths, index)
     lengths = stretched_lengths(recorded, speeds)
-    frames = _round_up(lengths, self._edges)
     if self._augment is None:
+      frames = _round_up(lengths, self._edges)
       features = store.gather(index, frames)
     else:
+      leads, room_seed = self._draw_leads(tf.shape(index), mask_seed)
+      frames = _round_up(lengths + leads, self._edges)
       features = store.gather(index, tf.reduce_max(recorded))
       features = stretch(features, recorded, speeds, frames)
       features = spec_augment(features, lengths, mask_seed, self._augment)
+      if self._augment.max_leading_frames:
+        features = lead_with_silence(features, leads, room_seed)
+        lengths += leads
     return _as_batch(store, index, features, lengths, frames)
+
+  def _draw_leads(
+    self, shape: tf.Tensor, mask_seed: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns frames of silence before each utterance, and its noise's seed."""
+    most = self._augment.max_leading_frames if self._augment else 0
+    if not most:
+      return tf.zeros(shape, tf.int32), mask_seed
+    lead_seed, room_seed = tf.unstack(
+      tf.random.experimental.stateless_split(
+        tf.random.experimental.stateless_fold_in(mask_seed, _LEAD), 2
+      )
+    )
+    leads = tf.random.stateless_uniform(
+      shape, lead_seed, maxval=most + 1, dtype=tf.int32
+    )
+    return leads, room_seed
 
 
 def bucketed_batches(

@@ -160,6 +160,34 @@ class BucketedBatchesTest(tf.test.TestCase, parameterized.TestCase):
       bucketed_batches(_examples(3), 0, 1)
 
 
+class LeadingSilenceTest(tf.test.TestCase):
+  def test_lengths_grow_by_up_to_the_longest_silence(self):
+    examples = _examples(40)
+    augment = SpecAugmentConfig(
+      frequency_masks=0,
+      time_masks=0,
+      max_gain_db=0.0,
+      max_pitch_warp=0.0,
+      max_speed_change=0.0,
+      max_leading_silence_ms=300,
+    )
+    seen = []
+    for batch in bucketed_batches(examples, 4, 0, augment, repeat=False):
+      for number, length, features in zip(
+        _numbers(batch), batch["lengths"], batch["features"], strict=True
+      ):
+        spoken = len(examples[number].features)
+        lead = int(length) - spoken
+        seen.append(lead)
+        self.assertAllEqual(
+          features[lead:length], examples[number].features[:spoken]
+        )
+        self.assertAllLess(features[:lead], 0.0)
+        self.assertAllEqual(features[length:], 0 * features[length:])
+    self.assertBetween(min(seen), 0, 5)
+    self.assertBetween(max(seen), 25, 30)
+
+
 class SpecOfAnySizeTest(tf.test.TestCase):
   def test_all_but_the_mel_bins_may_differ(self):
     batches = iter(bucketed_batches(_examples(30), 4, 0, None))
