@@ -13,6 +13,11 @@ from tflite_export.recipes import Recipe
 BASELINE = "float32"
 _BITS = (None, 8, 4, 2)
 _KEPT_OF = (None, (2, 4), (1, 4))
+# Whose choices are varied.
+_CHANGED: tuple[tuple[int, tuple[int, int] | None], ...] = (
+  (4, (2, 4)),
+  (2, None),
+)
 # What is harmed more takes longer to heal.
 _RATE, _HIGH_RATE = 3e-4, 1e-3
 
@@ -68,8 +73,26 @@ def ladder_name(
   return f"{base}{kept}_{'aware' if aware else 'rounded'}"
 
 
+CHANGED = tuple(ladder_name(*each, True) for each in _CHANGED)
+
+
+def replaced(name: str) -> str:
+  """Returns the dense file that a file of the ladder would replace.
+
+  That is the one of as many bits, made in the same way, for a pruned file; for
+  a dense one, and one of mixed bits, float32's.
+  """
+  kept = {
+    ladder_name(bits, kept_of, aware): ladder_name(bits, None, aware)
+    for bits in _BITS[1:]
+    for kept_of in _KEPT_OF[1:]
+    for aware in (False, True)
+  }
+  return kept.get(name, BASELINE)
+
+
 def choices(steps: int) -> list[Recipe]:
-  """Returns variants of two aware recipes, each with one thing changed.
+  """Returns variants of `CHANGED`, each with one thing changed.
 
   They are compared on held-out speech of the server, never on eval/.
 
@@ -78,7 +101,6 @@ def choices(steps: int) -> list[Recipe]:
   """
   recipes = []
   changes: dict[str, dict[str, Any]] = {
-    "as_shipped": {},
     "fixed_scales": {"train_clips": False},
     "transcripts": {"distil": False},
   }
@@ -97,7 +119,7 @@ def choices(steps: int) -> list[Recipe]:
       "dropped_decay": 2e-4,
     },
   }
-  for bits, kept_of in ((4, (2, 4)), (2, None)):
+  for bits, kept_of in _CHANGED:
     more = mask_changes if kept_of else {}
     for change, fields in {**changes, **more}.items():
       base = ladder_recipe(bits, kept_of, steps)

@@ -21,10 +21,25 @@ from absl import flags, logging
 
 from benchmarks.result_file import Claim, write_result
 from benchmarks.step_overhead import step_overhead
-from benchmarks.usm_lite_cell import Setting, choice_row, ladder_row
-from benchmarks.usm_lite_claims import claims, difference_interval
+from benchmarks.usm_lite_cell import (
+  Setting,
+  as_choice,
+  choice_row,
+  ladder_row,
+)
+from benchmarks.usm_lite_claims import (
+  claims,
+  difference_interval,
+  worse_than_replaced,
+)
 from benchmarks.usm_lite_figure import write_figure
-from benchmarks.usm_lite_ladder import BASELINE, choices, ladder
+from benchmarks.usm_lite_ladder import (
+  BASELINE,
+  CHANGED,
+  choices,
+  ladder,
+  replaced,
+)
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
@@ -37,7 +52,8 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import sha256
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.accuracy import DOMAINS
-from tflite_export.cost import measure_speed
+from tflite_export.compress import check_fits
+from tflite_export.cost import Speed, measure_speed
 from tflite_export.speech import load_speech
 
 _QUICK = flags.DEFINE_bool(
@@ -51,8 +67,9 @@ _OUT = flags.DEFINE_string(
 )
 _MODEL = flags.DEFINE_string(
   "model",
-  os.path.join("lingvo_lite", "pretrained", "tiny"),
-  "Folder of the trained model (model.keras); from the root of the sources.",
+  None,
+  "Folder of the trained model (model.keras), such as what //fl:train wrote;"
+  " left out: the committed lingvo_lite/pretrained/tiny.",
 )
 _STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
 
@@ -76,10 +93,20 @@ def main(argv: Sequence[str]) -> None:
   out = entry_point.default_folder("usm_lite_quick" if quick else "usm_lite")
   if _OUT.value:
     out = entry_point.user_path(_OUT.value)
-  model_path = os.path.join(root, _MODEL.value, "model.keras")
+  model_folder = os.path.join(root, "lingvo_lite", "pretrained", "tiny")
+  if _MODEL.value:
+    model_folder = entry_point.user_path(_MODEL.value)
+  model_path = os.path.join(model_folder, "model.keras")
   model, config = load_model(model_path)
   corpus = extract_default_corpus(entry_point.default_folder("corpus"))
   train, held_out = _server_speech(corpus, quick)
+  probe = tf.keras.models.clone_model(model)
+  recognizer = Recognizer(probe, held_out, CharacterVocabulary())
+
+  def held_out_wer(compressed: tf.keras.Model) -> float:
+    probe.set_weights(compressed.get_weights())
+    return recognizer.word_error_rate()
+
   setting = Setting(
     model=model,
     config=config,
@@ -88,25 +115,28 @@ def main(argv: Sequence[str]) -> None:
       train, _BATCH_SIZE, _SEED, SpecAugmentConfig()
     ),
     evaluation=_general_speech(corpus, quick),
+    held_out_wer=held_out_wer,
     folder=out,
     workers=len(os.sched_getaffinity(0)),
   )
   recipes = ladder(steps, quick)
-  rows = [ladder_row(setting, recipe) for recipe in recipes]
-  _add_figures(rows)
+  variants = [] if quick else choices(steps)
+  for recipe in [*recipes, *variants]:
+    check_fits(model, recipe)
+  rows = []
+  for index, recipe in enumerate(recipes + variants):
+    logging.info(
+      "%d of %d: %s", index + 1, len(recipes) + len(variants), recipe.name
+    )
+    make_row = ladder_row if index < len(recipes) else choice_row
+    rows.append(make_row(setting, recipe))
+  _add_figures(rows[: len(recipes)])
   speeds = measure_speed(
     [setting.tflite(recipe) for recipe in recipes], setting.evaluation
   )
-  for row, speed in zip(rows, speeds, strict=True):
-    row["latency_ms"] = round(speed.latency_ms, 3)
-    row["rtf"] = round(speed.rtf, 5)
+  _add_speeds(rows[: len(recipes)], speeds)
   if not quick:
-    probe = tf.keras.models.clone_model(model)
-    recognizer = Recognizer(probe, held_out, CharacterVocabulary())
-    rows += [
-      choice_row(setting, recipe, probe, recognizer)
-      for recipe in choices(steps)
-    ]
+    rows += [as_choice(row) for row in rows if row["recipe"] in CHANGED]
   timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
   # Of one size: what a step costs depends on the frames.
   one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
@@ -183,6 +213,28 @@ def _add_figures(rows: list[dict[str, Any]]) -> None:
       ]
 
 
+def _add_speeds(rows: list[dict[str, Any]], speeds: Sequence[Speed]) -> None:
+  """Adds how fast a file is, also beside the dense file that it replaces."""
+  by_name = {
+    row["recipe"]: (row, speed) for row, speed in zip(rows, speeds, strict=True)
+  }
+  for row, speed in by_name.values():
+    row["latency_ms"] = round(speed.latency_ms, 3)
+    row["rtf"] = round(speed.rtf, 5)
+    if row["recipe"] == BASELINE:
+      continue
+    dense, dense_speed = by_name[replaced(row["recipe"])]
+    row["replaces"] = dense["recipe"]
+    # Names and settings differ by some bytes: no file is larger for that.
+    row["bytes_of_replaced"] = round(row["bytes"] / dense["bytes"], 3)
+    row["transport_bytes_of_replaced"] = round(
+      row["transport_bytes"] / dense["transport_bytes"], 3
+    )
+    row["latency_of_replaced_interval"] = [
+      round(end, 4) for end in speed.relative_to(dense_speed)
+    ]
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
   """Returns the tables of docs/compression.md."""
   lines = [
@@ -203,7 +255,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f" {row['peak_rss_bytes'] / 1e6:.0f} | {row['latency_ms']:.2f} |"
       f" {row['rtf']:.4f} |"
     )
-  chosen = [row for row in rows if row["kind"] == "choice"]
+  lines += worse_than_replaced(rows)
+  chosen = sorted(
+    (row for row in rows if row["kind"] == "choice"),
+    key=lambda row: row["recipe"],
+  )
   if chosen:
     lines += [
       "",

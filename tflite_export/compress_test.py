@@ -10,7 +10,7 @@ import tensorflow as tf
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
-from tflite_export.compress import compress
+from tflite_export.compress import check_fits, compress
 from tflite_export.compressed_file import load_compressed, save_compressed
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.pruning.n_of_m import check_kept_of, prune
@@ -231,6 +231,21 @@ class CompressTest(tf.test.TestCase):
     bias.assign(tf.fill(bias.shape, np.nan))
     with self.assertRaisesRegex(InputError, "ctc/logits/bias"):
       compress(broken, Recipe("int8", weight_bits=8), _no_batches)
+
+  def test_a_layer_that_no_file_can_hold_is_named(self):
+    hidden = self.model.output
+    logits = tf.keras.layers.Dense(29, name="second/logits")(hidden)
+    known = tf.keras.Model(self.model.inputs, logits)
+    check_fits(known, Recipe("float32"))
+    logits = tf.keras.layers.LSTM(29, return_sequences=True, name="ctc/memory")(
+      hidden
+    )
+    for recipe in (Recipe("float32"), Recipe("int4", weight_bits=4)):
+      with self.assertRaisesRegex(InputError, "ctc/memory of the kind LSTM"):
+        compress(tf.keras.Model(self.model.inputs, logits), recipe, _no_batches)
+    logits = tf.keras.layers.Dense(29, "softsign", name="ctc/odd")(hidden)
+    with self.assertRaisesRegex(InputError, "'softsign' of the layer ctc/odd"):
+      check_fits(tf.keras.Model(self.model.inputs, logits), Recipe("float32"))
 
   def test_a_recipe_that_does_not_fit_is_told_before_any_speech_is_read(self):
     broken = tf.keras.models.clone_model(self.model)
