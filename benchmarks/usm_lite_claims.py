@@ -118,33 +118,6 @@ def _nothing_grows(rows: Sequence[Row]) -> list[Claim]:
   return found
 
 
-def worse_than_replaced(rows: Sequence[Row]) -> list[str]:
-  """Returns a line for each file larger or slower than the dense one.
-
-  Args:
-    rows: of the ladder with their speed; others are passed over.
-  """
-  lines = []
-  for row in rows:
-    if row["kind"] != "ladder" or row["recipe"] == BASELINE:
-      continue
-    name = f"{row['recipe']} is"
-    for key, what in (
-      ("bytes_of_replaced", "larger than"),
-      ("transport_bytes_of_replaced", "larger in transport form than"),
-    ):
-      if row[key] > 1:
-        more = 100 * (row[key] - 1)
-        lines.append(f"{name} {more:.1f}% {what} {row['replaces']}.")
-    low, high = row["latency_of_replaced_interval"]
-    if low > 1:
-      lines.append(
-        f"{name} {100 * (low - 1):.1f}% to {100 * (high - 1):.1f}% slower than"
-        f" {row['replaces']}."
-      )
-  return ["", *lines] if lines else []
-
-
 def difference_interval(one: Row, other: Row) -> tuple[float, float]:
   """Returns the 95% bootstrap interval of a WER difference, one less other.
 

@@ -4,17 +4,12 @@ import dataclasses
 
 from absl.testing import absltest
 
-from benchmarks.usm_lite_claims import (
-  claims,
-  difference_interval,
-  worse_than_replaced,
-)
+from benchmarks.usm_lite_claims import claims, difference_interval
 from benchmarks.usm_lite_ladder import (
   CHANGED,
   choices,
   ladder,
   ladder_name,
-  replaced,
 )
 
 
@@ -28,7 +23,6 @@ def _row(recipe, edits, **fields):
     "bytes": 1000,
     "transport_bytes": 900,
     "latency_ms": 4.0,
-    "replaces": replaced(recipe),
     "bytes_of_replaced": 1.0,
     "transport_bytes_of_replaced": 0.9,
     "latency_of_replaced_interval": [0.7, 0.8],
@@ -65,16 +59,6 @@ class UsmLiteClaimsTest(absltest.TestCase):
         dataclasses.replace(recipe, name=name), in_ladder[name]
       )
 
-  def test_a_file_replaces_the_dense_one_of_its_bits(self):
-    self.assertEqual(replaced("int4_2of4_aware"), "int4_aware")
-    self.assertEqual(replaced("int2_1of4_rounded"), "int2_rounded")
-    for name in ("int4_aware", "float32_1of4_aware", "mixed_2of4_aware"):
-      self.assertEqual(replaced(name), "float32")
-    names = [recipe.name for recipe in ladder(200, quick=False)]
-    self.assertContainsSubset({replaced(name) for name in names}, names)
-    quick = [recipe.name for recipe in ladder(4, quick=True)]
-    self.assertContainsSubset({replaced(name) for name in quick}, quick)
-
   def test_claims_by_hand(self):
     rows = [
       _row("float32", [1, 1, 0, 2]),
@@ -106,14 +90,6 @@ class UsmLiteClaimsTest(absltest.TestCase):
     self.assertTrue(found[f"largest in transport form, {of_dense}"].met)
     [slowest] = [c for name, c in found.items() if name.startswith("slowest")]
     self.assertEqual((slowest.value, slowest.met), (1.2, False))
-    self.assertEqual(
-      worse_than_replaced(rows),
-      [
-        "",
-        "int4_rounded is 2.5% larger than float32.",
-        "int4_rounded is 20.0% to 30.0% slower than float32.",
-      ],
-    )
     [beats] = [c for name, c in found.items() if name.startswith("int4, aware")]
     self.assertTrue(beats.met)
     [unknown] = [c for name, c in found.items() if name.startswith("int2, aw")]

@@ -76,21 +76,6 @@ def ladder_name(
 CHANGED = tuple(ladder_name(*each, True) for each in _CHANGED)
 
 
-def replaced(name: str) -> str:
-  """Returns the dense file that a file of the ladder would replace.
-
-  That is the one of as many bits, made in the same way, for a pruned file; for
-  a dense one, and one of mixed bits, float32's.
-  """
-  kept = {
-    ladder_name(bits, kept_of, aware): ladder_name(bits, None, aware)
-    for bits in _BITS[1:]
-    for kept_of in _KEPT_OF[1:]
-    for aware in (False, True)
-  }
-  return kept.get(name, BASELINE)
-
-
 def choices(steps: int) -> list[Recipe]:
   """Returns variants of `CHANGED`, each with one thing changed.
 

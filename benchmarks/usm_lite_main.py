@@ -11,6 +11,7 @@ Stopped at any moment, the same command goes on: finished rows are kept below
 
 from lingvo_lite.stage import entry_point
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -27,18 +28,14 @@ from benchmarks.usm_lite_cell import (
   choice_row,
   ladder_row,
 )
-from benchmarks.usm_lite_claims import (
-  claims,
-  difference_interval,
-  worse_than_replaced,
-)
+from benchmarks.usm_lite_claims import claims, difference_interval
 from benchmarks.usm_lite_figure import write_figure
+from benchmarks.usm_lite_grids import grid_rows
 from benchmarks.usm_lite_ladder import (
   BASELINE,
   CHANGED,
   choices,
   ladder,
-  replaced,
 )
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
@@ -53,7 +50,8 @@ from lingvo_lite.stage.manifest import sha256
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.accuracy import DOMAINS
 from tflite_export.compress import check_fits
-from tflite_export.cost import Speed, measure_speed
+from tflite_export.cost import measure_speed
+from tflite_export.dense_comparison import add_comparisons
 from tflite_export.speech import load_speech
 
 _QUICK = flags.DEFINE_bool(
@@ -77,6 +75,7 @@ _BATCH_SIZE = 16
 _SEED = 0
 _MAX_BAD_FRACTION = 0.05
 _TIMED_STEPS = 24
+_GRID_UTTERANCES = 8
 # Of --quick.
 _QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 4, 12, 4
 
@@ -134,9 +133,21 @@ def main(argv: Sequence[str]) -> None:
   speeds = measure_speed(
     [setting.tflite(recipe) for recipe in recipes], setting.evaluation
   )
-  _add_speeds(rows[: len(recipes)], speeds)
+  for row, speed in zip(rows, speeds, strict=False):
+    row["latency_ms"] = round(speed.latency_ms, 3)
+    row["rtf"] = round(speed.rtf, 5)
+  add_comparisons(
+    rows[: len(recipes)],
+    [dataclasses.asdict(recipe) for recipe in recipes],
+    speeds,
+  )
   if not quick:
     rows += [as_choice(row) for row in rows if row["recipe"] in CHANGED]
+  rows += grid_rows(
+    setting.tflite(recipes[0]),
+    model,
+    [one.pcm for one in setting.evaluation[:_GRID_UTTERANCES]],
+  )
   timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
   # Of one size: what a step costs depends on the frames.
   one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
@@ -213,28 +224,6 @@ def _add_figures(rows: list[dict[str, Any]]) -> None:
       ]
 
 
-def _add_speeds(rows: list[dict[str, Any]], speeds: Sequence[Speed]) -> None:
-  """Adds how fast a file is, also beside the dense file that it replaces."""
-  by_name = {
-    row["recipe"]: (row, speed) for row, speed in zip(rows, speeds, strict=True)
-  }
-  for row, speed in by_name.values():
-    row["latency_ms"] = round(speed.latency_ms, 3)
-    row["rtf"] = round(speed.rtf, 5)
-    if row["recipe"] == BASELINE:
-      continue
-    dense, dense_speed = by_name[replaced(row["recipe"])]
-    row["replaces"] = dense["recipe"]
-    # Names and settings differ by some bytes: no file is larger for that.
-    row["bytes_of_replaced"] = round(row["bytes"] / dense["bytes"], 3)
-    row["transport_bytes_of_replaced"] = round(
-      row["transport_bytes"] / dense["transport_bytes"], 3
-    )
-    row["latency_of_replaced_interval"] = [
-      round(end, 4) for end in speed.relative_to(dense_speed)
-    ]
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
   """Returns the tables of docs/compression.md."""
   lines = [
@@ -255,7 +244,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f" {row['peak_rss_bytes'] / 1e6:.0f} | {row['latency_ms']:.2f} |"
       f" {row['rtf']:.4f} |"
     )
-  lines += worse_than_replaced(rows)
+  for row in rows:
+    lines += [
+      f"\n{row['recipe']} is {worse}."
+      for worse in row.get("worse_than_replaced", [])
+    ]
   chosen = sorted(
     (row for row in rows if row["kind"] == "choice"),
     key=lambda row: row["recipe"],
@@ -272,6 +265,20 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f"| {row['recipe']} | {row['held_out_wer']:.4f} |"
       f" {row['last_loss']:.4f} | {row['mask_updates']} | {churn} |"
     )
+  lines += [
+    "",
+    "| grid | LiteRT | error, of the logits' spread | latency, of float32's |",
+    "|---|---|--:|--:|",
+  ]
+  for row in rows:
+    if row["kind"] != "grid":
+      continue
+    figures = " | |"
+    if row["refusal"] is None:
+      figures = (
+        f" {row['relative_error']:.4f} | {row['latency_of_float32']:.2f} |"
+      )
+    lines.append(f"| {row['grid']} | {row['refusal'] or 'runs'} |{figures}")
   return "\n".join(lines)
 
 
