@@ -33,7 +33,7 @@ def ladder(steps: int, quick: bool) -> list[Recipe]:
   for bits, kept_of in itertools.product(_BITS, _KEPT_OF):
     if bits is None and kept_of is None:
       continue
-    if quick and not (bits == 4 and kept_of in (None, (2, 4))):
+    if quick and (bits, kept_of) != (4, (2, 4)):
       continue
     for aware in (False, True):
       recipes.append(ladder_recipe(bits, kept_of, steps if aware else 0))
@@ -88,6 +88,7 @@ def choices(steps: int) -> list[Recipe]:
   changes: dict[str, dict[str, Any]] = {
     "fixed_scales": {"train_clips": False},
     "transcripts": {"distil": False},
+    "noise": {"weight_noise": 0.03},
   }
   mask_changes: dict[str, dict[str, Any]] = {
     "few_shot_masks": {

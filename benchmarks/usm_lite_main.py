@@ -77,7 +77,7 @@ _MAX_BAD_FRACTION = 0.05
 _TIMED_STEPS = 24
 _GRID_UTTERANCES = 8
 # Of --quick.
-_QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 4, 12, 4
+_QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 2, 12, 2
 
 
 def main(argv: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ def _server_speech(
     load_librispeech(os.path.join(corpus, "server"))
   ):
     if quick:
-      utterances = utterances[: 4 * _BATCH_SIZE]
+      utterances = utterances[: 2 * _BATCH_SIZE]
     loaded = load_examples(utterances, CharacterVocabulary(), _MAX_BAD_FRACTION)
     parts.append(loaded.examples)
   return parts[0], parts[1]
@@ -249,6 +249,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f"\n{row['recipe']} is {worse}."
       for worse in row.get("worse_than_replaced", [])
     ]
+  lines += _bytes_table(rows)
   chosen = sorted(
     (row for row in rows if row["kind"] == "choice"),
     key=lambda row: row["recipe"],
@@ -280,6 +281,21 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       )
     lines.append(f"| {row['grid']} | {row['refusal'] or 'runs'} |{figures}")
   return "\n".join(lines)
+
+
+def _bytes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns what the bytes of each file are spent on."""
+  ladder_rows = [row for row in rows if row["kind"] == "ladder"]
+  kinds = list(ladder_rows[0]["bytes_by_kind"])
+  lines = [
+    "",
+    f"| recipe, bytes | {' | '.join(k.replace('_', ' ') for k in kinds)} |",
+    "|---" + "|--:" * len(kinds) + "|",
+  ]
+  for row in ladder_rows:
+    cells = [f"{row['bytes_by_kind'][kind]:,}" for kind in kinds]
+    lines.append(f"| {row['recipe']} | {' | '.join(cells)} |")
+  return lines
 
 
 def _claims(found: Sequence[Claim]) -> str:

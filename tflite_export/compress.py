@@ -90,6 +90,7 @@ def compress(
       bits_by_layer.get(name),
       train_clips=recipe.train_clips,
       dropped_decay=recipe.dropped_decay if name in masks else 0.0,
+      noise=recipe.weight_noise,
     )
     for name in {**bits_by_layer, **masks}
   }

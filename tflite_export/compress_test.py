@@ -17,6 +17,7 @@ from tflite_export.pruning.n_of_m import check_kept_of, prune
 from tflite_export.qat.grid import find_grid, search_clips, short_floats
 from tflite_export.qat.quantizers import (
   KernelRule,
+  MaskedGridQuantizer,
   kernel_of,
   leaf_name,
   quantize_aware,
@@ -183,6 +184,35 @@ class CompressTest(tf.test.TestCase):
         loss = tf.reduce_sum(logits[..., 0])
       dropped = tape.gradient(loss, raw)[mask["ctc/logits"] == 0]
       self.assertEqual(bool(tf.reduce_any(dropped != 0)), decay > 0)
+
+  def test_noise_is_in_the_training_alone_and_the_same_each_time(self):
+    name = "block_00/conv/expand"
+    mask = keep_largest(self.model.get_layer(name).kernel, (2, 4)).numpy()
+    batch = next(_batches())
+    inputs = [batch["features"], batch["lengths"]]
+    outputs = {}
+    for noise in (0.0, 0.1, 0.1):
+      rules = {name: KernelRule(None, noise=noise)}
+      wrapped = quantize_aware(self.model, rules, {name: mask})
+      step = tf.function(lambda inputs, wrapped=wrapped: wrapped(inputs))
+      outputs.setdefault(noise, []).append([step(inputs), step(inputs)])
+      plain = strip(wrapped, self.model, rules).get_layer(name).kernel
+      self.assertAllEqual(plain, self.model.get_layer(name).kernel * mask)
+    self.assertAllEqual(*outputs[0.0][0])
+    self.assertNotAllClose(*outputs[0.1][0], atol=1e-4)
+    self.assertAllEqual(*outputs[0.1])
+
+  def test_noise_leaves_dropped_weights_alone(self):
+    rule = KernelRule(None, noise=0.5)
+    dense = tf.keras.layers.Dense(3, use_bias=False)
+    dense.build([None, 4])
+    quantizer = MaskedGridQuantizer(rule)
+    weights = quantizer.build(dense.kernel.shape, "kernel", dense)
+    mask = np.array([1, 0, 1, 0], np.float32)[:, np.newaxis]
+    weights["mask"].assign(mask * np.ones([4, 3]))
+    found = quantizer(dense.kernel, True, weights)
+    self.assertAllEqual(found.numpy()[1::2], np.zeros([2, 3]))
+    self.assertNotAllClose(found, dense.kernel * mask, atol=1e-3)
 
   def test_pruned_weights_may_stay_float(self):
     recipe = Recipe("float32_1of4", kept_of=(1, 4))
