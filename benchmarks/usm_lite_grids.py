@@ -77,7 +77,11 @@ def grid_rows(
   times = _times(runs, max(speech, key=len))
   rows = []
   for name in [*runs, *refusals]:
-    row = {"kind": "grid", "grid": name, "refusal": refusals.get(name)}
+    row: dict[str, Any] = {
+      "kind": "grid",
+      "grid": name,
+      "refusal": refusals.get(name),
+    }
     if name in runs:
       difference = logits[name] - logits[BASELINE]
       error = np.sqrt(np.mean(difference**2)) / logits[BASELINE].std()
