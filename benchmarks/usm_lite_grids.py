@@ -84,8 +84,8 @@ def grid_rows(
     }
     if name in runs:
       difference = logits[name] - logits[BASELINE]
-      error = np.sqrt(np.mean(difference**2)) / logits[BASELINE].std()
-      row["relative_error"] = round(float(error), 4)
+      relative = np.sqrt(np.mean(difference**2)) / logits[BASELINE].std()
+      row["relative_error"] = round(float(relative), 4)
       ratio = np.median(times[name] / times[BASELINE])
       row["latency_of_float32"] = round(float(ratio), 3)
     rows.append(row)
