@@ -109,7 +109,7 @@ def _nothing_grows(rows: Sequence[Row]) -> list[Claim]:
   )
   found.append(
     Claim(
-      "slowest, of the dense file that it replaces: lower end of the 95%"
+      "slowest, of the dense file that it replaces: lower end of the 99.8%"
       " interval of the latency",
       slowest,
       "<= 1",
