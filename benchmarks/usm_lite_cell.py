@@ -2,17 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jiwer
 import tensorflow as tf
 
-from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
-from tflite_export.compress import compress
+from tflite_export.compress import CompressedModel, compress
 from tflite_export.export import export
 from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.recipes import Recipe
@@ -33,6 +33,8 @@ class Setting:
     model_sha256: of its file.
     make_batches: the server's training speech, endless.
     evaluation: speech of unseen speakers.
+    held_out_wer: from a model of the same shape to its word error rate on
+      held-out speech of the server.
     folder: where files and finished rows are kept.
     workers: how many utterances are recognised at once.
   """
@@ -42,6 +44,7 @@ class Setting:
   model_sha256: str
   make_batches: Batches
   evaluation: Sequence[SpokenUtterance]
+  held_out_wer: Callable[[tf.keras.Model], float]
   folder: str
   workers: int
 
@@ -75,7 +78,9 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
   """Returns the figures of a recipe, all but its speed."""
 
   def make() -> dict[str, Any]:
+    started = time.monotonic()
     compressed = compress(setting.model, recipe, setting.make_batches)
+    compress_s = time.monotonic() - started
     path = setting.tflite(recipe)
     speech = [one.pcm for one in setting.evaluation[:_PARITY_UTTERANCES]]
     figures = export(
@@ -94,6 +99,7 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
       "bits": recipe.weight_bits,
       "kept_of": recipe.kept_of,
       "fine_tune_steps": recipe.fine_tune_steps,
+      "compress_s": round(compress_s, 1),
       "wer": round(found.wer, 5),
       "wer_interval": [round(end, 5) for end in found.wer_interval],
       "cer": round(found.cer, 5),
@@ -106,6 +112,7 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
       "relative_error_vs_keras": round(figures["parity"]["relative_error"], 5),
       "bits_by_layer": compressed.bits_by_layer if recipe.mean_bits else {},
       "pruned_layers": len(compressed.pruned_layers),
+      **_on_held_out(setting, compressed),
       "edits": [_edits(*pair) for pair in zip(references, texts, strict=True)],
       "utterance_words": [len(text.split()) for text in references],
     }
@@ -113,34 +120,36 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
   return setting.kept(recipe, "ladder", make)
 
 
-def choice_row(
-  setting: Setting,
-  recipe: Recipe,
-  probe: tf.keras.Model,
-  held_out: Recognizer,
-) -> dict[str, Any]:
-  """Returns how a recipe does on held-out speech of the server.
-
-  Args:
-    setting: what all rows share.
-    recipe: what is tried.
-    probe: a model of the same shape, whose weights are replaced.
-    held_out: recognises with `probe`.
-  """
+def choice_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
+  """Returns how a recipe does on held-out speech of the server."""
 
   def make() -> dict[str, Any]:
     compressed = compress(setting.model, recipe, setting.make_batches)
-    probe.set_weights(compressed.model.get_weights())
-    wer = accuracy(held_out.references, held_out.hypotheses()).wer
-    churn = compressed.mask_churn
-    return {
-      "held_out_wer": round(wer, 5),
-      "last_loss": round(sum(compressed.losses[-10:]) / 10, 5),
-      "mask_updates": 1 + len(churn),
-      "mask_churn": [round(each, 5) for each in (churn[:3] + churn[-1:])],
-    }
+    return _on_held_out(setting, compressed)
 
   return setting.kept(recipe, "choice", make)
+
+
+def as_choice(row: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the row of the ladder that choices are compared with as theirs."""
+  keys = ("held_out_wer", "last_loss", "mask_updates", "mask_churn")
+  return {
+    "kind": "choice",
+    "recipe": f"{row['recipe']}:as_it_is",
+    **{key: row[key] for key in keys},
+  }
+
+
+def _on_held_out(
+  setting: Setting, compressed: CompressedModel
+) -> dict[str, Any]:
+  losses, churn = compressed.losses[-10:], compressed.mask_churn
+  return {
+    "held_out_wer": round(setting.held_out_wer(compressed.model), 5),
+    "last_loss": round(sum(losses) / len(losses), 5) if losses else None,
+    "mask_updates": 1 + len(churn),
+    "mask_churn": [round(each, 5) for each in (churn[:3] + churn[-1:])],
+  }
 
 
 def _edits(reference: str, text: str) -> int:

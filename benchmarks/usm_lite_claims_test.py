@@ -1,9 +1,16 @@
 """The recipes of the USM-Lite ablation and the claims from its rows."""
 
+import dataclasses
+
 from absl.testing import absltest
 
 from benchmarks.usm_lite_claims import claims, difference_interval
-from benchmarks.usm_lite_ladder import choices, ladder, ladder_name
+from benchmarks.usm_lite_ladder import (
+  CHANGED,
+  choices,
+  ladder,
+  ladder_name,
+)
 
 
 def _row(recipe, edits, **fields):
@@ -16,6 +23,9 @@ def _row(recipe, edits, **fields):
     "bytes": 1000,
     "transport_bytes": 900,
     "latency_ms": 4.0,
+    "bytes_of_replaced": 1.0,
+    "transport_bytes_of_replaced": 0.9,
+    "latency_of_replaced_interval": [0.7, 0.8],
     **fields,
   }
 
@@ -39,8 +49,15 @@ class UsmLiteClaimsTest(absltest.TestCase):
     names = [recipe.name for recipe in choices(200)]
     self.assertLen(set(names), len(names))
     masks = {r.name.split(":")[1]: r.mask_updates for r in choices(200)}
-    self.assertEqual(masks["as_shipped"], 1)
+    self.assertEqual(masks["transcripts"], 1)
     self.assertEqual(masks["every_step_masks_sr_ste"], 100)
+    in_ladder = {recipe.name: recipe for recipe in ladder(200, quick=False)}
+    for recipe in choices(200):
+      name = recipe.name.split(":")[0]
+      self.assertIn(name, CHANGED)
+      self.assertNotEqual(
+        dataclasses.replace(recipe, name=name), in_ladder[name]
+      )
 
   def test_claims_by_hand(self):
     rows = [
@@ -52,7 +69,13 @@ class UsmLiteClaimsTest(absltest.TestCase):
         latency_ms=3.0,
       ),
       _row(ladder_name(4, None, True), [1, 1, 0, 2], latency_ms=3.2),
-      _row(ladder_name(4, None, False), [3, 4, 2, 3], latency_ms=5.0),
+      _row(
+        ladder_name(4, None, False),
+        [3, 4, 2, 3],
+        latency_ms=5.0,
+        latency_of_replaced_interval=[1.2, 1.3],
+        bytes_of_replaced=1.025,
+      ),
       {"kind": "step_overhead", "ratio": 1.2},
     ]
     found = {claim.claim: claim for claim in claims(rows)}
@@ -62,9 +85,11 @@ class UsmLiteClaimsTest(absltest.TestCase):
     self.assertAlmostEqual(worse.value, 0.25)
     self.assertFalse(worse.met)
     self.assertEqual(found["int4, latency of float32's"].value, 0.8)
-    self.assertEqual(
-      found["largest latency_ms of any file, of float32's"].value, 1.25
-    )
+    of_dense = "of the dense file that it replaces"
+    self.assertEqual(found[f"largest stored, {of_dense}"].value, 1.025)
+    self.assertTrue(found[f"largest in transport form, {of_dense}"].met)
+    [slowest] = [c for name, c in found.items() if name.startswith("slowest")]
+    self.assertEqual((slowest.value, slowest.met), (1.2, False))
     [beats] = [c for name, c in found.items() if name.startswith("int4, aware")]
     self.assertTrue(beats.met)
     [unknown] = [c for name, c in found.items() if name.startswith("int2, aw")]

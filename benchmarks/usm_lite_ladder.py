@@ -13,6 +13,11 @@ from tflite_export.recipes import Recipe
 BASELINE = "float32"
 _BITS = (None, 8, 4, 2)
 _KEPT_OF = (None, (2, 4), (1, 4))
+# Whose choices are varied.
+_CHANGED: tuple[tuple[int, tuple[int, int] | None], ...] = (
+  (4, (2, 4)),
+  (2, None),
+)
 # What is harmed more takes longer to heal.
 _RATE, _HIGH_RATE = 3e-4, 1e-3
 
@@ -28,7 +33,7 @@ def ladder(steps: int, quick: bool) -> list[Recipe]:
   for bits, kept_of in itertools.product(_BITS, _KEPT_OF):
     if bits is None and kept_of is None:
       continue
-    if quick and not (bits == 4 and kept_of in (None, (2, 4))):
+    if quick and (bits, kept_of) != (4, (2, 4)):
       continue
     for aware in (False, True):
       recipes.append(ladder_recipe(bits, kept_of, steps if aware else 0))
@@ -68,8 +73,11 @@ def ladder_name(
   return f"{base}{kept}_{'aware' if aware else 'rounded'}"
 
 
+CHANGED = tuple(ladder_name(*each, True) for each in _CHANGED)
+
+
 def choices(steps: int) -> list[Recipe]:
-  """Returns variants of two aware recipes, each with one thing changed.
+  """Returns variants of `CHANGED`, each with one thing changed.
 
   They are compared on held-out speech of the server, never on eval/.
 
@@ -78,9 +86,9 @@ def choices(steps: int) -> list[Recipe]:
   """
   recipes = []
   changes: dict[str, dict[str, Any]] = {
-    "as_shipped": {},
     "fixed_scales": {"train_clips": False},
     "transcripts": {"distil": False},
+    "noise": {"weight_noise": 0.03},
   }
   mask_changes: dict[str, dict[str, Any]] = {
     "few_shot_masks": {
@@ -97,7 +105,7 @@ def choices(steps: int) -> list[Recipe]:
       "dropped_decay": 2e-4,
     },
   }
-  for bits, kept_of in ((4, (2, 4)), (2, None)):
+  for bits, kept_of in _CHANGED:
     more = mask_changes if kept_of else {}
     for change, fields in {**changes, **more}.items():
       base = ladder_recipe(bits, kept_of, steps)

@@ -11,6 +11,7 @@ Stopped at any moment, the same command goes on: finished rows are kept below
 
 from lingvo_lite.stage import entry_point
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,21 @@ from absl import flags, logging
 
 from benchmarks.result_file import Claim, write_result
 from benchmarks.step_overhead import step_overhead
-from benchmarks.usm_lite_cell import Setting, choice_row, ladder_row
+from benchmarks.usm_lite_cell import (
+  Setting,
+  as_choice,
+  choice_row,
+  ladder_row,
+)
 from benchmarks.usm_lite_claims import claims, difference_interval
 from benchmarks.usm_lite_figure import write_figure
-from benchmarks.usm_lite_ladder import BASELINE, choices, ladder
+from benchmarks.usm_lite_grids import grid_rows
+from benchmarks.usm_lite_ladder import (
+  BASELINE,
+  CHANGED,
+  choices,
+  ladder,
+)
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
@@ -37,7 +49,9 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import sha256
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.accuracy import DOMAINS
+from tflite_export.compress import check_fits
 from tflite_export.cost import measure_speed
+from tflite_export.dense_comparison import add_comparisons
 from tflite_export.speech import load_speech
 
 _QUICK = flags.DEFINE_bool(
@@ -51,8 +65,9 @@ _OUT = flags.DEFINE_string(
 )
 _MODEL = flags.DEFINE_string(
   "model",
-  os.path.join("lingvo_lite", "pretrained", "tiny"),
-  "Folder of the trained model (model.keras); from the root of the sources.",
+  None,
+  "Folder of the trained model (model.keras), such as what //fl:train wrote;"
+  " left out: the committed lingvo_lite/pretrained/tiny.",
 )
 _STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
 
@@ -60,8 +75,9 @@ _BATCH_SIZE = 16
 _SEED = 0
 _MAX_BAD_FRACTION = 0.05
 _TIMED_STEPS = 24
+_GRID_UTTERANCES = 8
 # Of --quick.
-_QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 4, 12, 4
+_QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 2, 12, 2
 
 
 def main(argv: Sequence[str]) -> None:
@@ -76,10 +92,20 @@ def main(argv: Sequence[str]) -> None:
   out = entry_point.default_folder("usm_lite_quick" if quick else "usm_lite")
   if _OUT.value:
     out = entry_point.user_path(_OUT.value)
-  model_path = os.path.join(root, _MODEL.value, "model.keras")
+  model_folder = os.path.join(root, "lingvo_lite", "pretrained", "tiny")
+  if _MODEL.value:
+    model_folder = entry_point.user_path(_MODEL.value)
+  model_path = os.path.join(model_folder, "model.keras")
   model, config = load_model(model_path)
   corpus = extract_default_corpus(entry_point.default_folder("corpus"))
   train, held_out = _server_speech(corpus, quick)
+  probe = tf.keras.models.clone_model(model)
+  recognizer = Recognizer(probe, held_out, CharacterVocabulary())
+
+  def held_out_wer(compressed: tf.keras.Model) -> float:
+    probe.set_weights(compressed.get_weights())
+    return recognizer.word_error_rate()
+
   setting = Setting(
     model=model,
     config=config,
@@ -88,25 +114,40 @@ def main(argv: Sequence[str]) -> None:
       train, _BATCH_SIZE, _SEED, SpecAugmentConfig()
     ),
     evaluation=_general_speech(corpus, quick),
+    held_out_wer=held_out_wer,
     folder=out,
     workers=len(os.sched_getaffinity(0)),
   )
   recipes = ladder(steps, quick)
-  rows = [ladder_row(setting, recipe) for recipe in recipes]
-  _add_figures(rows)
+  variants = [] if quick else choices(steps)
+  for recipe in [*recipes, *variants]:
+    check_fits(model, recipe)
+  rows = []
+  for index, recipe in enumerate(recipes + variants):
+    logging.info(
+      "%d of %d: %s", index + 1, len(recipes) + len(variants), recipe.name
+    )
+    make_row = ladder_row if index < len(recipes) else choice_row
+    rows.append(make_row(setting, recipe))
+  _add_figures(rows[: len(recipes)])
   speeds = measure_speed(
     [setting.tflite(recipe) for recipe in recipes], setting.evaluation
   )
-  for row, speed in zip(rows, speeds, strict=True):
+  for row, speed in zip(rows, speeds, strict=False):
     row["latency_ms"] = round(speed.latency_ms, 3)
     row["rtf"] = round(speed.rtf, 5)
+  add_comparisons(
+    rows[: len(recipes)],
+    [dataclasses.asdict(recipe) for recipe in recipes],
+    speeds,
+  )
   if not quick:
-    probe = tf.keras.models.clone_model(model)
-    recognizer = Recognizer(probe, held_out, CharacterVocabulary())
-    rows += [
-      choice_row(setting, recipe, probe, recognizer)
-      for recipe in choices(steps)
-    ]
+    rows += [as_choice(row) for row in rows if row["recipe"] in CHANGED]
+  rows += grid_rows(
+    setting.tflite(recipes[0]),
+    model,
+    [one.pcm for one in setting.evaluation[:_GRID_UTTERANCES]],
+  )
   timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
   # Of one size: what a step costs depends on the frames.
   one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
@@ -151,7 +192,7 @@ def _server_speech(
     load_librispeech(os.path.join(corpus, "server"))
   ):
     if quick:
-      utterances = utterances[: 4 * _BATCH_SIZE]
+      utterances = utterances[: 2 * _BATCH_SIZE]
     loaded = load_examples(utterances, CharacterVocabulary(), _MAX_BAD_FRACTION)
     parts.append(loaded.examples)
   return parts[0], parts[1]
@@ -203,7 +244,16 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f" {row['peak_rss_bytes'] / 1e6:.0f} | {row['latency_ms']:.2f} |"
       f" {row['rtf']:.4f} |"
     )
-  chosen = [row for row in rows if row["kind"] == "choice"]
+  for row in rows:
+    lines += [
+      f"\n{row['recipe']} is {worse}."
+      for worse in row.get("worse_than_replaced", [])
+    ]
+  lines += _bytes_table(rows)
+  chosen = sorted(
+    (row for row in rows if row["kind"] == "choice"),
+    key=lambda row: row["recipe"],
+  )
   if chosen:
     lines += [
       "",
@@ -216,7 +266,36 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       f"| {row['recipe']} | {row['held_out_wer']:.4f} |"
       f" {row['last_loss']:.4f} | {row['mask_updates']} | {churn} |"
     )
+  lines += [
+    "",
+    "| grid | LiteRT | error, of the logits' spread | latency, of float32's |",
+    "|---|---|--:|--:|",
+  ]
+  for row in rows:
+    if row["kind"] != "grid":
+      continue
+    figures = " | |"
+    if row["refusal"] is None:
+      figures = (
+        f" {row['relative_error']:.4f} | {row['latency_of_float32']:.2f} |"
+      )
+    lines.append(f"| {row['grid']} | {row['refusal'] or 'runs'} |{figures}")
   return "\n".join(lines)
+
+
+def _bytes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns what the bytes of each file are spent on."""
+  ladder_rows = [row for row in rows if row["kind"] == "ladder"]
+  kinds = list(ladder_rows[0]["bytes_by_kind"])
+  lines = [
+    "",
+    f"| recipe, bytes | {' | '.join(k.replace('_', ' ') for k in kinds)} |",
+    "|---" + "|--:" * len(kinds) + "|",
+  ]
+  for row in ladder_rows:
+    cells = [f"{row['bytes_by_kind'][kind]:,}" for kind in kinds]
+    lines.append(f"| {row['recipe']} | {' | '.join(cells)} |")
+  return lines
 
 
 def _claims(found: Sequence[Claim]) -> str:

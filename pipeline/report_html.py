@@ -199,6 +199,11 @@ def _models(report: Report) -> str:
       + "".join(f"<td>{cell}</td>" for cell in cells)
       + "</tr>"
     )
+  worse = [
+    f"{escape(model['recipe'])} is {escape(each)}."
+    for model in report["models"]
+    for each in model["worse_than_replaced"]
+  ] or ["No file is larger or slower than the dense one that it replaces."]
   return section(
     "The .tflite files",
     '<p class="note">Each file takes raw 16 kHz audio and gives label ids, and'
@@ -208,7 +213,8 @@ def _models(report: Report) -> str:
     " included; the last column is the largest difference from the Keras"
     " model's logits.</p>"
     f'<div class="scroll"><table><tr>{table_head(head)}</tr>'
-    f"{''.join(rows)}</table></div>",
+    f"{''.join(rows)}</table></div>"
+    f'<p class="note">{" ".join(worse)}</p>',
   )
 
 

@@ -11,6 +11,7 @@ from lingvo_lite.stage.files import read_json, write_json
 from pipeline.chain import RunFolders
 from pipeline.quickstart_config import QuickstartConfig
 from pipeline.report import build_report, write_report
+from pipeline.report_html import render_html
 from pipeline.report_text import models_table
 
 _STAGES = [
@@ -62,6 +63,7 @@ def _model(recipe, size, wer):
     "flex_ops": 0,
     "max_abs_logit_diff_vs_keras": 0.2,
     "bytes_by_kind": {"integer_kernels": size - 10, "graph": 10, "scales": 0},
+    "worse_than_replaced": [],
   }
 
 
@@ -260,6 +262,14 @@ class ReportTest(absltest.TestCase):
     cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
     expected = "int4_2of4 600 0.150 0.125 0.180 0.280 0.080"
     self.assertEqual(" ".join(cells[:7]), expected)
+
+  def test_a_file_worse_than_the_dense_one_is_named(self):
+    report = self._report()
+    self.assertIn("No file is larger or slower", render_html(report))
+    report["models"][1]["worse_than_replaced"] = ["2.0% larger than float32"]
+    line = "int4_2of4 is 2.0% larger than float32."
+    self.assertEqual(models_table(report).splitlines()[-1], line)
+    self.assertIn(line, render_html(report))
 
   def test_missing_artifact(self):
     os.unlink(os.path.join(self.folders.evaluation, "evaluation.json"))

@@ -9,6 +9,8 @@ from pipeline.report_html import measured_domains
 def models_table(report: Mapping[str, Any]) -> str:
   """Returns the `models` of a report as a Markdown table, aligned.
 
+  Below it is said which file is larger or slower than the one it replaces.
+
   Args:
     report: as `report.build_report` returns it.
   """
@@ -52,4 +54,7 @@ def models_table(report: Mapping[str, Any]) -> str:
       cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
     ]
     lines.append(f"| {' | '.join(cells)} |")
+  for model in models:
+    for worse in model["worse_than_replaced"]:
+      lines.append(f"\n{model['recipe']} is {worse}.")
   return "\n".join(lines)

@@ -13,6 +13,7 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_objective
 from tflite_export.distillation import distillation_loss
 from tflite_export.fine_tuning import FineTuning, gradients_of
+from tflite_export.offline_model import check_layers
 from tflite_export.pruning.least_squares import refit
 from tflite_export.pruning.mask_schedule import MaskSchedule
 from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
@@ -89,6 +90,7 @@ def compress(
       bits_by_layer.get(name),
       train_clips=recipe.train_clips,
       dropped_decay=recipe.dropped_decay if name in masks else 0.0,
+      noise=recipe.weight_noise,
     )
     for name in {**bits_by_layer, **masks}
   }
@@ -113,6 +115,7 @@ def check_fits(model: tf.keras.Model, recipe: Recipe) -> None:
     model: the trained float model.
     recipe: what is to be done to it.
   """
+  check_layers(model)
   _check_finite(model)
   if recipe.kept_of is not None:
     prunable_layers(model, recipe.kept_of)

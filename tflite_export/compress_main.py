@@ -25,7 +25,7 @@ from lingvo_lite.data.splits import split_held_out
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.manifest import write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
-from tflite_export.compress import compress
+from tflite_export.compress import check_fits, compress
 from tflite_export.compressed_file import save_compressed
 from tflite_export.recipes import RECIPES, find_recipe
 
@@ -57,6 +57,9 @@ def main(argv: Sequence[str]) -> None:
   recipes = [find_recipe(name) for name in _RECIPE.value]
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
   model, config = load_model(model_path)
+  # All of them, before the first one's training.
+  for recipe in recipes:
+    check_fits(model, recipe)
   out = entry_point.user_path(_OUT.value)
   speech = ExampleSet([], [])
   inputs = [model_path]

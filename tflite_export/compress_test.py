@@ -10,13 +10,14 @@ import tensorflow as tf
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
-from tflite_export.compress import compress
+from tflite_export.compress import check_fits, compress
 from tflite_export.compressed_file import load_compressed, save_compressed
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.pruning.n_of_m import check_kept_of, prune
 from tflite_export.qat.grid import find_grid, search_clips, short_floats
 from tflite_export.qat.quantizers import (
   KernelRule,
+  MaskedGridQuantizer,
   kernel_of,
   leaf_name,
   quantize_aware,
@@ -184,6 +185,35 @@ class CompressTest(tf.test.TestCase):
       dropped = tape.gradient(loss, raw)[mask["ctc/logits"] == 0]
       self.assertEqual(bool(tf.reduce_any(dropped != 0)), decay > 0)
 
+  def test_noise_is_in_the_training_alone_and_the_same_each_time(self):
+    name = "block_00/conv/expand"
+    mask = keep_largest(self.model.get_layer(name).kernel, (2, 4)).numpy()
+    batch = next(_batches())
+    inputs = [batch["features"], batch["lengths"]]
+    outputs = {}
+    for noise in (0.0, 0.1, 0.1):
+      rules = {name: KernelRule(None, noise=noise)}
+      wrapped = quantize_aware(self.model, rules, {name: mask})
+      step = tf.function(lambda inputs, wrapped=wrapped: wrapped(inputs))
+      outputs.setdefault(noise, []).append([step(inputs), step(inputs)])
+      plain = strip(wrapped, self.model, rules).get_layer(name).kernel
+      self.assertAllEqual(plain, self.model.get_layer(name).kernel * mask)
+    self.assertAllEqual(*outputs[0.0][0])
+    self.assertNotAllClose(*outputs[0.1][0], atol=1e-4)
+    self.assertAllEqual(*outputs[0.1])
+
+  def test_noise_leaves_dropped_weights_alone(self):
+    rule = KernelRule(None, noise=0.5)
+    dense = tf.keras.layers.Dense(3, use_bias=False)
+    dense.build([None, 4])
+    quantizer = MaskedGridQuantizer(rule)
+    weights = quantizer.build(dense.kernel.shape, "kernel", dense)
+    mask = np.array([1, 0, 1, 0], np.float32)[:, np.newaxis]
+    weights["mask"].assign(mask * np.ones([4, 3]))
+    found = quantizer(dense.kernel, True, weights)
+    self.assertAllEqual(found.numpy()[1::2], np.zeros([2, 3]))
+    self.assertNotAllClose(found, dense.kernel * mask, atol=1e-3)
+
   def test_pruned_weights_may_stay_float(self):
     recipe = Recipe("float32_1of4", kept_of=(1, 4))
     compressed = compress(self.model, recipe, _batches)
@@ -231,6 +261,21 @@ class CompressTest(tf.test.TestCase):
     bias.assign(tf.fill(bias.shape, np.nan))
     with self.assertRaisesRegex(InputError, "ctc/logits/bias"):
       compress(broken, Recipe("int8", weight_bits=8), _no_batches)
+
+  def test_a_layer_that_no_file_can_hold_is_named(self):
+    hidden = self.model.output
+    logits = tf.keras.layers.Dense(29, name="second/logits")(hidden)
+    known = tf.keras.Model(self.model.inputs, logits)
+    check_fits(known, Recipe("float32"))
+    logits = tf.keras.layers.LSTM(29, return_sequences=True, name="ctc/memory")(
+      hidden
+    )
+    for recipe in (Recipe("float32"), Recipe("int4", weight_bits=4)):
+      with self.assertRaisesRegex(InputError, "ctc/memory of the kind LSTM"):
+        compress(tf.keras.Model(self.model.inputs, logits), recipe, _no_batches)
+    logits = tf.keras.layers.Dense(29, "softsign", name="ctc/odd")(hidden)
+    with self.assertRaisesRegex(InputError, "'softsign' of the layer ctc/odd"):
+      check_fits(tf.keras.Model(self.model.inputs, logits), Recipe("float32"))
 
   def test_a_recipe_that_does_not_fit_is_told_before_any_speech_is_read(self):
     broken = tf.keras.models.clone_model(self.model)

@@ -1,14 +1,20 @@
 """Keras to a float32 .tflite file."""
 
+import re
 import tempfile
 
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.stage.errors import InputError
 from tflite_export.offline_model import SIGNATURE, build_transcriber
 from tflite_export.quiet import quiet_standard_error
 from tflite_export.streaming_model import build_streamer
 from tflite_export.streaming_signatures import STREAM
+
+# Where the converter says what it fell over: ["Erf:", "model/ctc/odd/Erf@...
+_PLACE = re.compile(r'\["(?P<operation>\w+):", "(?P<place>[^"@]+)')
 
 
 def convert(model: tf.keras.Model, config: ConformerConfig) -> bytes:
@@ -17,6 +23,9 @@ def convert(model: tf.keras.Model, config: ConformerConfig) -> bytes:
   Args:
     model: what `build_ctc_model(config)` returned.
     config: its configuration; if it streams, so does the file.
+
+  Raises:
+    InputError: the model has an operation that TFLite lacks.
   """
   module = tf.Module()
   module.transcriber = build_transcriber(model)
@@ -36,4 +45,19 @@ def convert(model: tf.keras.Model, config: ConformerConfig) -> bytes:
     # It would fold a norm's gains into the next matrix: off the trained grid.
     converter._experimental_disable_fuse_mul_and_fc = True
     converter.exclude_conversion_metadata = True
-    return converter.convert()
+    try:
+      return converter.convert()
+    except ConverterError as error:
+      raise InputError(_explain(str(error))) from error
+
+
+def _explain(message: str) -> str:
+  """Returns in one line what the converter says in many."""
+  found = _PLACE.search(message)
+  what = message.splitlines()[0] if message else "no reason given"
+  if found:
+    what = f"{found['operation']} at {found['place']}"
+  return (
+    f"found an operation that TFLite lacks ({what}), expected built-in ones"
+    " alone: write that layer with others"
+  )

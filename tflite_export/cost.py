@@ -13,6 +13,7 @@ from tflite_export.speech import SpokenUtterance
 _TYPICAL_SECONDS = 3.0
 _ROUNDS = 30
 _RATED_UTTERANCES = 24
+_RESAMPLES = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,30 @@ class Speed:
     latency_ms: median time of an utterance of about 3 s.
     rtf: time to compute a second of speech, over utterances of all lengths.
     utterance_s: how long that utterance is.
+    turns_ms: each time of that utterance, in turn with the other files.
   """
 
   latency_ms: float
   rtf: float
   utterance_s: float
+  turns_ms: tuple[float, ...]
+
+  def relative_to(self, other: "Speed") -> tuple[float, float]:
+    """Returns the 99.8% bootstrap interval of the latency, of another file's.
+
+    So wide because many files are compared: at 95%, of two dozen equally fast
+    ones every other run would call one slower.
+
+    Args:
+      other: measured in the same turns, each of which is compared with its own.
+    """
+    ratios = np.array(self.turns_ms) / np.array(other.turns_ms)
+    chosen = np.random.default_rng(0).integers(
+      0, len(ratios), [_RESAMPLES, len(ratios)]
+    )
+    medians = np.median(ratios[chosen], axis=1)
+    low, high = np.quantile(medians, [0.001, 0.999])
+    return float(low), float(high)
 
 
 def measure_speed(
@@ -65,6 +85,7 @@ def measure_speed(
       latency_ms=float(np.median(latencies[:, index]) * 1000),
       rtf=float(totals[index] / speech_s),
       utterance_s=typical.seconds,
+      turns_ms=tuple((latencies[:, index] * 1000).tolist()),
     )
     for index in range(len(paths))
   ]

@@ -8,6 +8,7 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json
 from tflite_export.accuracy import accuracy_by_domain, transcribe_all
 from tflite_export.cost import measure_speed
+from tflite_export.dense_comparison import add_comparisons
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
 from tflite_export.interpreter import Recognizer
 from tflite_export.peak_memory import peak_rss_bytes
@@ -26,13 +27,16 @@ def evaluate(
     spoken: speech of speakers heard in no training stage.
 
   Returns:
-    A row a file. Shares of float32's bytes are null where no file is float32.
+    A row a file. Shares of float32's bytes are null where no file is float32;
+    `worse_than_replaced` says in words where a file is larger or slower than
+    the dense one that it replaces.
 
   Raises:
     InputError: a file is damaged or its export.json is missing.
   """
   # Everything that can be wrong with the files, before time is spent.
-  recipes = [Recognizer(path).description["recipe"]["name"] for path in paths]
+  fields = [Recognizer(path).description["recipe"] for path in paths]
+  recipes = [recipe["name"] for recipe in fields]
   exports = [_read_export(path) for path in paths]
   contents = [_read_bytes(path) for path in paths]
   baseline = next(
@@ -78,6 +82,7 @@ def evaluate(
       row[f"wer{suffix}_interval"] = [round(x, 5) for x in found.wer_interval]
       row[f"words{suffix}"] = found.words
     rows.append(row)
+  add_comparisons(rows, fields, speeds)
   return rows
 
 

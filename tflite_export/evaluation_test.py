@@ -94,6 +94,8 @@ class EvaluationTest(absltest.TestCase):
         row["bytes_vs_float32"], row["bytes"] / rows[0]["bytes"], places=4
       )
     self.assertLess(rows[1]["bytes"], rows[0]["bytes"])
+    self.assertEqual(rows[1]["replaces"], "float32")
+    self.assertLess(rows[1]["bytes_of_replaced"], 1)
 
   def test_without_a_float_file_there_are_no_shares(self):
     [row] = evaluate([self.paths["int8"]], self.spoken())

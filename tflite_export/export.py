@@ -58,6 +58,7 @@ def export(
       f"found a model of {config.vocabulary_size} labels, expected"
       f" {vocabulary.size}: it was trained with another vocabulary"
     )
+  check_nothing_left_out(compressed)
   grids = [
     find_grid(kernel_of(compressed.model.get_layer(name)).numpy(), bits)
     for name, bits in compressed.bits_by_layer.items()
@@ -99,6 +100,26 @@ def export(
     "stays_float": stays_float(compressed, len(contents)),
     "parity": dataclasses.asdict(parity),
   }
+
+
+def check_nothing_left_out(compressed: CompressedModel) -> None:
+  """Raises InputError if a quantised model has a kernel that stays float.
+
+  Vectors may: `stays_float` lists them.
+
+  Args:
+    compressed: the model.
+  """
+  if not compressed.bits_by_layer:
+    return
+  for layer in compressed.model.layers:
+    kernels = [w for w in layer.weights if leaf_name(w).endswith("kernel")]
+    if kernels and layer.name not in compressed.bits_by_layer:
+      raise InputError(
+        f"found the kernel of {layer.name} to stay float in the recipe"
+        f" {compressed.recipe.name}, expected every kernel to be quantised:"
+        " compress the model again"
+      )
 
 
 def stays_float(

@@ -16,7 +16,7 @@ from lingvo_lite.stage.errors import InputError
 from tflite_export import export as export_module
 from tflite_export.compress import compress
 from tflite_export.convert import convert
-from tflite_export.export import export
+from tflite_export.export import check_nothing_left_out, export
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
 from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
@@ -223,6 +223,37 @@ class ExportTest(tf.test.TestCase):
       quantize(contents, [other])
     with self.assertRaisesRegex(InputError, "0 of 1 kernels"):
       check_integers(self.contents("int8"), [other])
+
+  def test_an_operation_that_tflite_lacks_is_named_with_its_layer(self):
+    class LogGamma(tf.keras.layers.Layer):
+      def call(self, inputs):
+        return tf.math.lgamma(inputs)
+
+    odd = LogGamma(name="ctc/odd")(self.model.output)
+    with self.assertRaisesRegex(InputError, "Lgamma at .*ctc/odd.*built-in"):
+      convert(tf.keras.Model(self.model.inputs, odd), _CONFIG)
+
+  def test_no_kernel_is_left_out(self):
+    compressed = self.compressed["int4"]
+    for name in ("block_00/conv/depthwise", "subsampling/conv_1", "ctc/logits"):
+      bits = {**compressed.bits_by_layer}
+      del bits[name]
+      with self.assertRaisesRegex(InputError, f"kernel of {name} .* float"):
+        check_nothing_left_out(
+          dataclasses.replace(compressed, bits_by_layer=bits)
+        )
+    # In the file: what is float and no vector is the front end's filters.
+    matrices = sum(
+      4 * layer.kernel.shape.num_elements()
+      for layer in self.model.layers
+      if isinstance(layer, tf.keras.layers.Dense)
+    )
+    every = self.reports["float32"]["bytes_by_kind"]["float_matrices"]
+    for name in ("int8", "int4", "int2", "int4_2of4"):
+      check_nothing_left_out(self.compressed[name])
+      kinds = self.reports[name]["bytes_by_kind"]
+      self.assertEqual(kinds["float_convolutions"], 0)
+      self.assertEqual(kinds["float_matrices"], every - matrices)
 
   def test_another_model_is_noticed_and_leaves_no_file(self):
     path = os.path.join(self.folder, "wrong", "wrong.tflite")

@@ -3,12 +3,21 @@
 import tensorflow as tf
 
 from lingvo_lite.audio.log_mel import LogMel
-from lingvo_lite.layers.frames import JoinBins, MaskFrames
+from lingvo_lite.layers.frames import (
+  AddChannel,
+  HalveLengths,
+  JoinBins,
+  MaskFrames,
+  Residual,
+  Scale,
+)
+from lingvo_lite.layers.gated_linear_unit import GatedLinearUnit
 from lingvo_lite.layers.norms import BatchNorm, GroupNorm
 from lingvo_lite.layers.relative_attention import (
   RelativeAttention,
   RelativePositions,
 )
+from lingvo_lite.stage.errors import InputError
 from tflite_export.offline_layers import (
   BinsToRows,
   FramesToSequence,
@@ -21,6 +30,58 @@ from tflite_export.offline_layers import (
 )
 
 SIGNATURE = "transcribe"
+# What `offline_layer` knows: layers that others stand in for, and layers that
+# are the same on a whole utterance.
+_KNOWN = (
+  JoinBins,
+  MaskFrames,
+  tf.keras.layers.LayerNormalization,
+  GroupNorm,
+  BatchNorm,
+  RelativePositions,
+  RelativeAttention,
+  tf.keras.layers.InputLayer,
+  tf.keras.layers.Activation,
+  tf.keras.layers.Conv2D,
+  tf.keras.layers.Dense,
+  tf.keras.layers.DepthwiseConv1D,
+  tf.keras.layers.Dropout,
+  tf.keras.layers.ReLU,
+  tf.keras.layers.ZeroPadding1D,
+  tf.keras.layers.ZeroPadding2D,
+  AddChannel,
+  GatedLinearUnit,
+  HalveLengths,
+  Residual,
+  Scale,
+)
+_KNOWN_ACTIVATIONS = ("linear", "relu", "swish")
+
+
+def check_layers(model: tf.keras.Model) -> None:
+  """Raises InputError if a layer is of a kind that no file can hold.
+
+  Told before a model is compressed: the converter would find out hours later,
+  or compute something else in silence.
+
+  Args:
+    model: the trained model.
+  """
+  for layer in model.layers:
+    if type(layer) not in _KNOWN:
+      raise InputError(
+        f"found the layer {layer.name} of the kind {type(layer).__name__},"
+        " expected one that export knows, which are those of"
+        " build_ctc_model: use one of them, or teach it to"
+        " tflite_export/offline_model.py"
+      )
+    activation = layer.get_config().get("activation", "linear")
+    if activation not in _KNOWN_ACTIVATIONS:
+      raise InputError(
+        f"found the activation {activation!r} of the layer {layer.name},"
+        f" expected one of {', '.join(_KNOWN_ACTIVATIONS)}, which export knows:"
+        " use one of them"
+      )
 
 
 def build_offline_model(model: tf.keras.Model) -> tf.keras.Model:
@@ -88,7 +149,11 @@ def build_transcriber(model: tf.keras.Model) -> tf.Module:
 
 
 def offline_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-  """Returns the layer that stands in for `layer` on a whole utterance."""
+  """Returns the layer that stands in for `layer` on a whole utterance.
+
+  Args:
+    layer: of a model that `check_layers` passed.
+  """
   name = layer.name
   if isinstance(layer, MaskFrames):
     # After the subsampling, frames are rows.

@@ -31,6 +31,7 @@ class Recipe:
     mask_updates: how often masks are chosen; see `MaskSchedule`.
     mask_update_every: steps between that.
     dropped_decay: SR-STE's pull on dropped weights; see `KernelRule`.
+    weight_noise: variational noise of the fine-tuning; see `KernelRule`.
   """
 
   name: str
@@ -44,6 +45,7 @@ class Recipe:
   mask_updates: int = 1
   mask_update_every: int = 1
   dropped_decay: float = 0.0
+  weight_noise: float = 0.0
 
   def __post_init__(self):
     if self.weight_bits is not None and not (
@@ -68,6 +70,14 @@ class Recipe:
         f"found {self.fine_tune_steps} steps without weight_bits, mean_bits or"
         f" kept_of in the recipe {self.name}, expected one of them: float32"
         " stays as it was trained"
+      )
+    if self.weight_noise < 0 or (
+      self.weight_noise and not self.fine_tune_steps
+    ):
+      raise InputError(
+        f"found weight_noise {self.weight_noise} and {self.fine_tune_steps}"
+        f" steps in the recipe {self.name}, expected noise of 0 or more, and"
+        " steps to add it in"
       )
     if self.kept_of is None and (self.mask_updates > 1 or self.dropped_decay):
       raise InputError(

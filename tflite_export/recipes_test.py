@@ -30,6 +30,8 @@ class RecipesTest(parameterized.TestCase):
     {"weight_bits": 4, "mask_updates": 3},
     {"weight_bits": 4, "dropped_decay": 2e-4},
     {"fine_tune_steps": 5},
+    {"weight_bits": 4, "weight_noise": 0.1},
+    {"weight_bits": 4, "fine_tune_steps": 5, "weight_noise": -0.1},
   )
   def test_nonsense_is_refused(self, **fields):
     with self.assertRaisesRegex(InputError, "found .* recipe x, expected"):

@@ -58,6 +58,11 @@ def short_floats(values: tf.Tensor) -> tf.Tensor:
   return tf.cast(tf.cast(values, tf.bfloat16), tf.float32)
 
 
+def largest_weights(kernel: tf.Tensor) -> tf.Tensor:
+  """Returns max |w| of each output channel, 1 along all other axes."""
+  return tf.reduce_max(tf.abs(kernel), _other_axes(kernel), keepdims=True)
+
+
 def channel_scales(
   kernel: tf.Tensor, bits: int, clips: tf.Tensor | float = 1.0
 ) -> tf.Tensor:
@@ -72,7 +77,7 @@ def channel_scales(
     float32 of 8 significant bits, 1 along all axes but that of the output
     channels. The gradient reaches the clips, not the kernel.
   """
-  largest = tf.reduce_max(tf.abs(kernel), _other_axes(kernel), keepdims=True)
+  largest = largest_weights(kernel)
   scales = tf.stop_gradient(largest / largest_integer(bits)) * clips
   scales += tf.stop_gradient(short_floats(scales) - scales)
   return tf.where(largest > 0, scales, tf.ones_like(scales))

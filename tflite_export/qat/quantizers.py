@@ -1,6 +1,7 @@
 """TF-MOT's extension points, filled for low-bit symmetric weights."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,12 @@ from tensorflow_model_optimization.quantization.keras import (
 )
 
 from tflite_export.pruning.mask_schedule import MaskUpdate
-from tflite_export.qat.grid import channel_scales, fake_quantize, search_clips
+from tflite_export.qat.grid import (
+  channel_scales,
+  fake_quantize,
+  largest_weights,
+  search_clips,
+)
 
 # The smallest and the largest clip that training may reach.
 _CLIP_RANGE = (0.1, 1.0)
@@ -31,11 +37,16 @@ class KernelRule:
       chosen anew (SR-STE, Zhou et al. 2021, "Learning N:M Fine-grained
       Structured Sparse Neural Networks From Scratch", eq. 9; there 2e-4). 0:
       dropped weights see no gradient.
+    noise: standard deviation of what is added to each kept weight in every
+      forward pass of the training, as a fraction of the largest weight of its
+      channel (variational noise, Graves 2011, "Practical Variational Inference
+      for Neural Networks").
   """
 
   bits: int | None
   train_clips: bool = True
   dropped_decay: float = 0.0
+  noise: float = 0.0
 
 
 class MaskedGridQuantizer(quantizers.Quantizer):
@@ -50,10 +61,12 @@ class MaskedGridQuantizer(quantizers.Quantizer):
 
   def __init__(self, rule: KernelRule):
     self.rule = rule
+    self._noise_seed = 0
 
   def build(
     self, tensor_shape: tf.TensorShape, name: str, layer: tf.keras.layers.Layer
   ) -> dict[str, tf.Variable]:
+    self._noise_seed = zlib.crc32(f"{layer.name}/{name}".encode()) % 2**31
     weights = {
       "mask": layer.add_weight(
         f"{name}_mask", tensor_shape, initializer="ones", trainable=False
@@ -72,11 +85,16 @@ class MaskedGridQuantizer(quantizers.Quantizer):
 
   def __call__(self, inputs, training, weights, **kwargs):
     kernel = _masked(inputs, weights["mask"], self.rule.dropped_decay)
+    noisy = kernel
+    if self.rule.noise:
+      deviation = self.rule.noise * tf.stop_gradient(largest_weights(kernel))
+      draws = tf.random.normal(tf.shape(kernel), seed=self._noise_seed)
+      noisy += deviation * draws * weights["mask"]
     bits = self.rule.bits
     if bits is None:
-      return kernel
+      return noisy
     scales = channel_scales(kernel, bits, weights["clip"])
-    return fake_quantize(kernel, scales, bits)
+    return fake_quantize(noisy, scales, bits)
 
   def get_config(self) -> dict[str, Any]:
     return dataclasses.asdict(self.rule)
