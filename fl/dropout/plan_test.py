@@ -228,6 +228,22 @@ class PlanTest(parameterized.TestCase):
       {"groups": [{"group": "a", "units": 4, "kept_units": 1.5}]},
       "cannot be split",
     ),
+    (
+      {
+        "groups": [
+          {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.3}
+        ]
+      },
+      "1.2 of its 4 units",
+    ),
+    (
+      {
+        "groups": [
+          {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.0}
+        ]
+      },
+      "0 of its 4 units, expected the 1 kept_units",
+    ),
   )
   def test_a_damaged_file_is_refused(self, damage, reason):
     path = os.path.join(self.create_tempdir(), "dropout_plan.json")
@@ -251,6 +267,13 @@ class PlanTest(parameterized.TestCase):
       ({**plan.kept, "block_01/ffn_end": 7}, "do not edit plans"),
     ):
       edited = dataclasses.replace(plan, kept=kept)
+      with self.assertRaisesRegex(InputError, reason):
+        edited.sub_model(self.specs, self.groups)
+    for units, reason in (
+      ({**plan.units, "block_00/conv": 16}, "16 units of block_00/conv"),
+      ({"block_00/conv": 8}, "no units of block_00/ffn_start"),
+    ):
+      edited = dataclasses.replace(plan, units=units)
       with self.assertRaisesRegex(InputError, reason):
         edited.sub_model(self.specs, self.groups)
 
