@@ -42,9 +42,11 @@ def draw_figures(
   resets = [r for r in rows if r["kind"] == "reset" and r["part"] == "group"]
   churns = [r for r in rows if r["kind"] == "churn"]
   by_preset: dict[str, dict[str, list[Row]]] = {}
-  for run in (r["run"] for r in rows if r["kind"] == "central"):
-    by_preset.setdefault(run.partition("_")[0], {})[run] = [
-      r for r in resets if r["run"] == run and r["probe"].startswith("reinit")
+  for row in (r for r in rows if r["kind"] == "central"):
+    by_preset.setdefault(row["preset"], {})[row["run"]] = [
+      r
+      for r in resets
+      if r["run"] == row["run"] and r["probe"].startswith("reinit")
     ]
   for preset, runs in by_preset.items():
     _draw_heat_maps(os.path.join(folder, f"layer_heat_map_{preset}.png"), runs)

@@ -128,6 +128,7 @@ def _central(study: Study) -> Rows:
     yield {
       "kind": "central",
       "run": run.name,
+      "preset": run.preset,
       "held_out_wer": found[run]["held_out_wer"],
     }
     yield from reset_rows(run.name, importance)
