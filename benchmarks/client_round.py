@@ -1,5 +1,6 @@
 """What a round costs a client: real tensors that cross, and time to compute."""
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ class ClientRound:
     data: ClientData,
   ) -> None:
     sub_model = plan.sub_model(specs, unit_groups(config))
-    narrow = config.with_widths(plan.kept)
+    # Without dropout noise, as clients train.
+    narrow = dataclasses.replace(
+      config.with_widths(plan.kept), dropout_rate=0.0
+    )
     training = LocalTraining(
       build_model=lambda: build_ctc_model(narrow),
       objective=ctc_objective,

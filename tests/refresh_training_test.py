@@ -21,7 +21,7 @@ from tests.command import environment, run_program
 from tests.small_corpus import make_small_corpus
 
 _MODEL = ConformerConfig(
-  num_blocks=2,
+  num_blocks=1,
   d_model=32,
   ffn_units=64,
   num_heads=2,
@@ -29,8 +29,8 @@ _MODEL = ConformerConfig(
   subsampling_channels=4,
   norm_groups=4,
 )
-_ROUNDS = 4
-_KEPT = {"block_00/ffn_start": 16, "block_00/attention": 1, "block_01/conv": 2}
+_ROUNDS = 3
+_KEPT = {"block_00/ffn_start": 16, "block_00/conv": 2}
 
 
 class RefreshTrainingTest(absltest.TestCase):
@@ -55,30 +55,25 @@ class RefreshTrainingTest(absltest.TestCase):
       f"--rounds={_ROUNDS}",
       "--cohort=2",
       "--local_epochs=1",
-      "--rehearsal_steps=1",
+      "--rehearsal_steps=0",
       f"--evaluate_every={_ROUNDS}",
       f"--refresh_every={every}",
       f"--refresh_hysteresis={hysteresis}",
     ]
 
-  def finished(self, out):
-    """Returns keep rates by phase, the rounds' rows and the model's digest."""
-    folder = os.path.join(self.folder, out)
-    manifest = read_json(os.path.join(folder, "manifest.json"), "a manifest")
-    rows = read_json(os.path.join(folder, "training.json"), "rounds")["rows"]
-    self.assertEqual([row["round"] for row in rows], [*range(1, _ROUNDS + 1)])
-    kept = [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
-    digest = manifest["outputs"][0]["sha256"]
-    return manifest["config"]["keep_rates"], kept, digest
-
   def train(self, out, hysteresis, every=1):
+    """Returns keep rates by phase, and the rounds' rows."""
     outcome = run_program(
       "fl.train_main",
       *self.arguments(out, hysteresis, every),
       folder=self.folder,
     )
     self.assertEqual(outcome.exit_status, 0, outcome.stderr)
-    return self.finished(out)
+    folder = os.path.join(self.folder, out)
+    manifest = read_json(os.path.join(folder, "manifest.json"), "a manifest")
+    rows = read_json(os.path.join(folder, "training.json"), "rounds")["rows"]
+    self.assertEqual([row["round"] for row in rows], [*range(1, _ROUNDS + 1)])
+    return manifest["config"]["keep_rates"], rows
 
   def kill_after_rounds(self, count, out, hysteresis):
     process = subprocess.Popen(
@@ -99,7 +94,9 @@ class RefreshTrainingTest(absltest.TestCase):
     self.assertEqual(process.wait(), -signal.SIGKILL)
 
   def test_plans_are_those_of_the_churn_and_survive_a_kill(self):
-    keep_rates, rows, digest = self.train("straight", hysteresis=0.1)
+    # In the second phase, so that going on must find the plan of churn again.
+    self.kill_after_rounds(1, "killed", hysteresis=0.1)
+    keep_rates, rows = self.train("killed", hysteresis=0.1)
     plan, expected = self.plan, [self.plan.keep_rates]
     for row in rows[:-1]:
       plan = refreshed_plan(
@@ -123,14 +120,9 @@ class RefreshTrainingTest(absltest.TestCase):
       )
       self.assertEqual(row["upload_bytes"], 2 * sizes.upload_bytes_per_client)
 
-    self.kill_after_rounds(2, "killed", hysteresis=0.1)
-    self.assertEqual(
-      self.train("killed", hysteresis=0.1), (keep_rates, rows, digest)
-    )
-
   def test_hysteresis_holds_the_plan(self):
-    # Every third round: the last phase is shorter than the others.
-    keep_rates, _, _ = self.train("held", hysteresis=1e6, every=3)
+    # Every second of three rounds: the last phase is shorter.
+    keep_rates, _ = self.train("held", hysteresis=1e6, every=2)
     self.assertEqual(keep_rates, [self.plan.keep_rates] * 2)
 
 
