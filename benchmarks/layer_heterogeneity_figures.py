@@ -127,6 +127,8 @@ def _draw_churn(
     )
   axes.axhline(0, color="#333333", linewidth=0.6)
   axes.set_xscale("log")
+  # Less than a decade has labels between, which are long.
+  axes.tick_params(axis="x", which="both", labelsize=8, labelrotation=30)
   axes.set_xlabel("churn of a group, mean over intervals")
   axes.set_ylabel("rise in word error rate when reset")
   axes.legend(
@@ -153,6 +155,8 @@ def _draw_sizes(path: str, rows: Sequence[Row]) -> None:
       # Side by side, so that none hides another.
       aside = 0.006 * (place - 2) if strategy != "full" else 0.0
       of_strategy = [r for r in of_domain if r["strategy"] == strategy]
+      if not of_strategy:
+        continue
       axes.scatter(
         [r["client_params"] / r["server_params"] + aside for r in of_strategy],
         [r["after"][key] for r in of_strategy],
