@@ -1,9 +1,9 @@
 """What a round costs a client: real tensors that cross, and time to compute."""
 
+import dataclasses
 import statistics
 import time
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,10 @@ class ClientRound:
     data: ClientData,
   ) -> None:
     sub_model = plan.sub_model(specs, unit_groups(config))
-    narrow = config.with_widths(plan.kept)
+    # Without dropout noise, as clients train.
+    narrow = dataclasses.replace(
+      config.with_widths(plan.kept), dropout_rate=0.0
+    )
     training = LocalTraining(
       build_model=lambda: build_ctc_model(narrow),
       objective=ctc_objective,
@@ -94,7 +97,7 @@ def measure_client_rounds(
   config: ConformerConfig,
   specs: Sequence[VariableSpec],
   weights: np.ndarray,
-  plans: Mapping[str, DropoutPlan],
+  plans: Sequence[DropoutPlan],
   data: ClientData,
   cohort: Sequence[int],
   repeats: int,
@@ -105,31 +108,26 @@ def measure_client_rounds(
     config: of the full model.
     specs: its variables.
     weights: float32[P].
-    plans: by a name for the row.
+    plans: what is compared.
     data: the clients' speech.
     cohort: who takes part, always.
     repeats: measurements of each, after one to warm up.
 
   Returns:
-    A row for each plan: bytes of a client as predicted and as counted, and
-    medians of `seconds` and `cpu_seconds`.
+    A row for each plan, in order: bytes of a client as predicted and as
+    counted, and medians of `seconds` and `cpu_seconds`.
   """
-  rounds = OrderedDict(
-    (name, ClientRound(config, specs, weights, plan, data))
-    for name, plan in plans.items()
-  )
-  found: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
+  rounds = [ClientRound(config, specs, weights, plan, data) for plan in plans]
+  found: list[list[dict[str, Any]]] = [[] for _ in plans]
   with local_runtime():
     for number in range(repeats + 1):
-      for name, each in rounds.items():
-        found[name].append(each.measure(cohort, number))
+      for place, each in enumerate(rounds):
+        found[place].append(each.measure(cohort, number))
   rows = []
-  for name, plan in plans.items():
-    counted = found[name]
+  for plan, counted in zip(plans, found, strict=True):
     rows.append(
       {
-        "kind": "client_round",
-        "plan": name,
+        "strategy": plan.strategy,
         "client_params": plan.client_params,
         "server_params": plan.server_params,
         "predicted_download_bytes": plan.download_bytes_per_client,

@@ -1,9 +1,11 @@
 """Rows of the layer study, and the claims that they bear."""
 
+import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.layer_heterogeneity_study import CentralRun
 from benchmarks.result_file import Claim
 from fl.importance.agreement import kendall_tau, overlap_at
 
@@ -29,30 +31,65 @@ def churn_row(run: str, churn: Mapping[str, Any]) -> Row:
   }
 
 
-def agreement_row(
-  one: str,
-  other: str,
-  importances: Mapping[str, Mapping[str, Any]],
-) -> Row:
-  """Compares the rankings of two runs, by name in `importances`.
+def probe_agreement_row(run: str, importance: Mapping[str, Any]) -> Row:
+  """Compares a run's rankings by resets to initial values and to fresh draws.
 
-  Where one model has more blocks than the other, its groups are averaged over
-  the blocks at the same relative depth.
+  Args:
+    run: its name.
+    importance: its `importance.json`.
   """
-  first, second = (_deltas(importances[name]) for name in (one, other))
-  blocks = min(_blocks(first), _blocks(second))
-  first, second = _at_depth(first, blocks), _at_depth(second, blocks)
   return {
     "kind": "agreement",
-    "runs": [one, other],
-    "kendall_tau": kendall_tau(first, second),
-    f"overlap_at_{_OVERLAP_AT}": overlap_at(_OVERLAP_AT, first, second),
+    "over": "probe",
+    "measure": "reset",
+    "runs": [run, run],
+    **_agreement(
+      _deltas(importance["rows"]), _deltas(importance["rerand_rows"])
+    ),
   }
+
+
+def agreement_rows(
+  found: Mapping[CentralRun, Mapping[str, Any]],
+) -> Iterator[Row]:
+  """Compares the rankings of runs that differ in one thing.
+
+  Both by what a reset costs and by churn. Where one model has more blocks than
+  the other, its groups are averaged over the blocks at the same relative depth.
+
+  Args:
+    found: `importance` and `churn`, the values of these files, by run.
+  """
+  for one, other in itertools.combinations(found, 2):
+    over = [
+      what
+      for what in ("seed", "norm", "preset")
+      if getattr(one, what) != getattr(other, what)
+    ]
+    if len(over) != 1:
+      continue
+    resets = [_deltas(found[run]["importance"]["rows"]) for run in (one, other)]
+    churns = [
+      {name: found[run]["churn"]["mean"][name] for name in deltas}
+      for run, deltas in zip((one, other), resets, strict=True)
+    ]
+    for measure, (first, second) in (("reset", resets), ("churn", churns)):
+      yield {
+        "kind": "agreement",
+        "over": over[0],
+        "measure": measure,
+        "runs": [one.name, other.name],
+        **_agreement(first, second),
+      }
 
 
 def claims_of(rows: Sequence[Row]) -> list[Claim]:
   """Computes every claim of the study; what has no rows yet has no value."""
-  rounds = {r["plan"]: r for r in rows if r["kind"] == "client_round"}
+  rounds = {
+    (r["strategy"], r["fraction"]): r
+    for r in rows
+    if r["kind"] == "client_round"
+  }
   found = [
     Claim(
       "largest difference between a client's bytes as counted and as planned",
@@ -60,18 +97,14 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
       "<= 0",
     )
   ]
+  whole = rounds.get(("full", 1.0))
   for fraction, target in ((0.5, 0.65), (0.25, 0.45)):
-    ratio = None
-    if f"ranked_{fraction}" in rounds and "full" in rounds:
-      ratio = (
-        rounds[f"ranked_{fraction}"]["cpu_seconds"]
-        / rounds["full"]["cpu_seconds"]
-      )
+    part = rounds.get(("ranked", fraction))
     found.append(
       Claim(
         f"client compute time at {fraction} of the parameters, of a whole"
         " model's",
-        ratio,
+        part["cpu_seconds"] / whole["cpu_seconds"] if part and whole else None,
         f"<= {target}",
       )
     )
@@ -122,12 +155,17 @@ def _byte_error(row: Row) -> float:
   )
 
 
-def _deltas(importance: Mapping[str, Any]) -> dict[str, float]:
+def _agreement(one: Mapping[str, float], other: Mapping[str, float]) -> Row:
+  blocks = min(_blocks(one), _blocks(other))
+  first, second = _at_depth(one, blocks), _at_depth(other, blocks)
   return {
-    row["group"]: row["delta"]
-    for row in importance["rows"]
-    if row["kind"] == "group"
+    "kendall_tau": kendall_tau(first, second),
+    f"overlap_at_{_OVERLAP_AT}": overlap_at(_OVERLAP_AT, first, second),
   }
+
+
+def _deltas(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+  return {row["group"]: row["delta"] for row in rows if row["kind"] == "group"}
 
 
 def _blocks(deltas: Mapping[str, float]) -> int:

@@ -3,16 +3,19 @@
 from absl.testing import absltest
 
 from benchmarks.layer_heterogeneity_claims import (
-  agreement_row,
+  agreement_rows,
   claims_of,
+  probe_agreement_row,
   reset_rows,
 )
+from benchmarks.layer_heterogeneity_study import CentralRun
 
 
-def _round(plan, cpu_seconds, counted=104):
+def _round(strategy, fraction, cpu_seconds, counted=104):
   return {
     "kind": "client_round",
-    "plan": plan,
+    "strategy": strategy,
+    "fraction": fraction,
     "cpu_seconds": cpu_seconds,
     "predicted_download_bytes": 104,
     "download_bytes": [104, counted],
@@ -34,12 +37,18 @@ def _federated(strategy, fraction, rates):
   ]
 
 
-def _importance(deltas):
-  rows = [
+def _resets(deltas):
+  return [
     {"group": name, "kind": "group", "probe": "reinit", "delta": delta}
     for name, delta in deltas.items()
   ]
-  return {"rows": rows, "joint_rows": []}
+
+
+def _found(deltas, churn):
+  return {
+    "importance": {"rows": _resets(deltas), "joint_rows": []},
+    "churn": {"mean": {**churn, "block_00": 7.0}},
+  }
 
 
 class LayerHeterogeneityClaimsTest(absltest.TestCase):
@@ -51,9 +60,10 @@ class LayerHeterogeneityClaimsTest(absltest.TestCase):
 
   def test_by_hand(self):
     rows = [
-      _round("full", 10.0),
-      _round("ranked_0.5", 6.0),
-      _round("ranked_0.25", 5.0),
+      _round("full", 1.0, 10.0),
+      _round("ranked", 0.5, 6.0),
+      _round("ranked", 0.25, 5.0),
+      _round("uniform", 0.5, 1.0),
       *_federated("full", 1.0, [0.1, 0.3]),
       *_federated("ranked", 0.5, [0.2, 0.22]),
       *_federated("uniform", 0.5, [0.24, 0.24]),
@@ -70,7 +80,7 @@ class LayerHeterogeneityClaimsTest(absltest.TestCase):
 
   def test_a_byte_too_many_breaks_the_claim(self):
     value, met = next(
-      iter(self.values([_round("full", 1.0, counted=105)]).values())
+      iter(self.values([_round("full", 1.0, 1.0, counted=105)]).values())
     )
     self.assertEqual((value, met), (1.0, False))
 
@@ -83,12 +93,38 @@ class LayerHeterogeneityClaimsTest(absltest.TestCase):
       for block in range(4)
       for module in ("conv", "ffn")
     }
-    importances = {"a": _importance(shallow), "b": _importance(deep)}
-    row = agreement_row("a", "b", importances)
-    self.assertAlmostEqual(row["kendall_tau"], 1.0)
-    self.assertEqual(row["overlap_at_4"], 1.0)
-    rows = list(reset_rows("a", importances["a"]))
-    self.assertLen(rows, 4)
+    opposite = {name: -value for name, value in shallow.items()}
+    found = {
+      CentralRun("a", "group", 0, 9): _found(shallow, shallow),
+      CentralRun("a", "group", 1, 9): _found(shallow, opposite),
+      CentralRun("b", "group", 0, 9): _found(deep, deep),
+    }
+    rows = list(agreement_rows(found))
+    # The last two differ in the seed and in the size: that says nothing.
+    self.assertEqual(
+      [(row["over"], row["measure"], row["runs"]) for row in rows],
+      [
+        ("seed", "reset", ["a_group_0", "a_group_1"]),
+        ("seed", "churn", ["a_group_0", "a_group_1"]),
+        ("preset", "reset", ["a_group_0", "b_group_0"]),
+        ("preset", "churn", ["a_group_0", "b_group_0"]),
+      ],
+    )
+    self.assertEqual(
+      [round(row["kendall_tau"], 9) for row in rows], [1, -1, 1, 1]
+    )
+    self.assertEqual([row["overlap_at_4"] for row in rows], [1.0] * 4)
+
+  def test_probes_of_one_run_are_compared(self):
+    deltas = {"a/x": 0.1, "a/y": 0.2, "a/z": 0.3}
+    swapped = {"a/x": 0.2, "a/y": 0.1, "a/z": 0.3}
+    importance = {"rows": _resets(deltas), "rerand_rows": _resets(swapped)}
+    row = probe_agreement_row("base", importance)
+    # One of three pairs is the other way round.
+    self.assertAlmostEqual(row["kendall_tau"], 1 / 3)
+    self.assertEqual(row["over"], "probe")
+    rows = list(reset_rows("base", importance))
+    self.assertLen(rows, 6)
     self.assertEqual((rows[0]["kind"], rows[0]["part"]), ("reset", "group"))
 
 

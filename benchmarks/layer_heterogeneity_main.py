@@ -2,11 +2,11 @@
 
   ./bazelw run //benchmarks:layer_heterogeneity [-- --quick]
 
-All speech is synthetic. In this order: what a round costs a client under each
-plan, probes of the committed model, federated training under each plan from
-several seeds, and the same probes of models trained here from other seeds, with
-other norms and of another size. Results are written after each part, so that a
-run that is stopped leaves what it has, and goes on when started again: into
+All speech is synthetic. In this order: probes of the committed model and a plan
+of each kind, what a round costs a client under each of them, federated training
+under each from several seeds, and the same probes of models trained here from
+other seeds, with other norms and of another size. Stopped at any moment, the
+same command goes on. After each part it writes what it has: into
 `benchmarks/results/layer_heterogeneity.json` and `docs/images/layer_*.png`, or
 with --quick below --out.
 """
@@ -15,34 +15,23 @@ from lingvo_lite.stage import entry_point
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags, logging
 
-from benchmarks.client_round import measure_client_rounds
 from benchmarks.layer_heterogeneity_claims import (
-  agreement_row,
+  agreement_rows,
   churn_row,
   claims_of,
+  probe_agreement_row,
   reset_rows,
 )
 from benchmarks.layer_heterogeneity_figures import draw_figures
 from benchmarks.layer_heterogeneity_study import BASE, FULL, QUICK, Study
 from benchmarks.result_file import write_result
-from fl.data.client_data import ClientData
-from fl.dropout.plan import DropoutPlan
-from fl.dropout.sub_model import flatten, variable_specs
-from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.default_corpus import extract_default_corpus
-from lingvo_lite.data.examples import load_examples
-from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.data.splits import split_held_out
-from lingvo_lite.models.model_file import load_model
-from lingvo_lite.stage.files import read_json, write_json
 from lingvo_lite.stage.manifest import sha256
-from lingvo_lite.text.vocabulary import CharacterVocabulary
 
 _QUICK = flags.DEFINE_bool(
   "quick",
@@ -50,12 +39,11 @@ _QUICK = flags.DEFINE_bool(
   "Few updates, rounds and runs: a check of the program in minutes.",
 )
 _OUT = flags.DEFINE_string(
-  "out", None, "Folder for finished parts. Left out: one in lingvo_lite_runs."
+  "out", None, "Folder for finished steps. Left out: one in lingvo_lite_runs."
 )
 
 _MODEL = os.path.join("lingvo_lite", "pretrained", "tiny")
 _NAME = "layer_heterogeneity"
-_BATCH_SIZE, _MAX_BAD_FRACTION = 4, 0.05
 
 Rows = Iterator[dict[str, Any]]
 
@@ -74,94 +62,54 @@ def main(argv: Sequence[str]) -> None:
   config = {
     "quick": _QUICK.value,
     "model_sha256": sha256(os.path.join(model, "model.keras")),
+    "speech": "synthetic; word error rates of federated runs are of speakers"
+    " heard in no training stage",
     **dataclasses.asdict(size),
   }
   results, images = out, out
   if not _QUICK.value:
     results = os.path.join(root, "benchmarks", "results")
     images = os.path.join(root, "docs", "images")
+  path = os.path.join(results, f"{_NAME}.json")
 
   rows: list[dict[str, Any]] = []
-  seconds = 0.0
-  parts: dict[str, Callable[[Study], Rows]] = {
-    "client_rounds": _client_rounds,
-    "base": _base,
-    "federated": _federated,
-    "central": _central,
-  }
-  for name, part in parts.items():
-    new, took = _kept(os.path.join(out, f"{name}.json"), config, study, part)
-    rows += new
-    seconds += took
+  parts: tuple[Callable[[Study], Rows], ...] = (
+    _base,
+    _client_rounds,
+    _federated,
+    _central,
+  )
+  for part in parts:
+    rows += part(study)
+    times = [
+      {"kind": "seconds", "part": name, "seconds": round(seconds, 1)}
+      for name, seconds in study.seconds.items()
+    ]
     claims = claims_of(rows)
     write_result(
-      os.path.join(results, f"{_NAME}.json"),
+      path,
       config=config,
-      seconds=seconds,
-      rows=rows,
+      seconds=sum(study.seconds.values()),
+      rows=rows + times,
       claims=claims,
     )
     draw_figures(images, rows, study.importance())
-    logging.info("%s: done in %.0f s", name, took)
+  for name, seconds in study.seconds.items():
+    logging.info("%s: %.1f min", name, seconds / 60)
   for claim in claims:
     value = "not measured" if claim.value is None else f"{claim.value:.4f}"
     logging.info("%s: %s (%s)", claim.claim, value, claim.target)
-
-
-def _kept(
-  path: str,
-  config: dict[str, Any],
-  study: Study,
-  part: Callable[[Study], Rows],
-) -> tuple[list[dict[str, Any]], float]:
-  """Returns a part's rows and seconds, of an earlier run if it was the same."""
-  if os.path.exists(path):
-    kept = read_json(path, "a finished part of the study")
-    if kept["config"] == _as_json(config):
-      return kept["rows"], kept["seconds"]
-  started = time.monotonic()
-  rows = list(part(study))
-  seconds = time.monotonic() - started
-  write_json(
-    path,
-    {
-      "schema_version": 1,
-      "config": _as_json(config),
-      "seconds": seconds,
-      "rows": rows,
-    },
-  )
-  return rows, seconds
-
-
-def _client_rounds(study: Study) -> Rows:
-  """Bytes that cross and time that clients take, under each plan."""
-  plans = {
-    "full" if fraction == 1.0 else f"{strategy}_{fraction}": DropoutPlan.read(
-      study.plan(strategy, fraction)
-    )
-    for strategy, fraction in study.arms()
-    if strategy != "inverse"
-  }
-  train, _ = split_held_out(
-    load_librispeech(os.path.join(study.corpus, "clients"))
-  )
-  loaded = load_examples(train, CharacterVocabulary(), _MAX_BAD_FRACTION)
-  data = ClientData(loaded.examples, _BATCH_SIZE, 1, SpecAugmentConfig(), 0)
-  model, config = load_model(os.path.join(study.model, "model.keras"))
-  yield from measure_client_rounds(
-    config,
-    variable_specs(model),
-    flatten(model.trainable_variables).numpy(),
-    plans,
-    data,
-    range(study.size.cohort),
-    study.size.repeats,
-  )
+  logging.info("written to %s and %s", path, images)
 
 
 def _base(study: Study) -> Rows:
-  yield from reset_rows(BASE, study.importance())
+  importance = study.importance()
+  yield from reset_rows(BASE, importance)
+  yield probe_agreement_row(BASE, importance)
+
+
+def _client_rounds(study: Study) -> Rows:
+  yield from study.client_round_rows()
 
 
 def _federated(study: Study) -> Rows:
@@ -173,29 +121,20 @@ def _federated(study: Study) -> Rows:
 
 
 def _central(study: Study) -> Rows:
-  importances = {}
-  for preset, norm, seed in study.size.central_runs:
-    name = f"{preset}_{norm}_{seed}"
-    importances[name], churn, held_out_wer = study.central(preset, norm, seed)
-    yield {"kind": "central", "run": name, "held_out_wer": held_out_wer}
-    yield from reset_rows(name, importances[name])
-    yield {**churn_row(name, churn), "reset_run": name}
-  first, *others = importances
-  for other in others:
-    yield agreement_row(first, other, importances)
-
-
-def _as_json(config: dict[str, Any]) -> dict[str, Any]:
-  """Makes lists of tuples, as a file gives them back."""
-
-  def plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-      return [plain(item) for item in value]
-    if isinstance(value, dict):
-      return {key: plain(item) for key, item in value.items()}
-    return value
-
-  return plain(config)
+  found = {}
+  for run in study.size.central_runs:
+    found[run] = study.central(run)
+    importance = found[run]["importance"]
+    yield {
+      "kind": "central",
+      "run": run.name,
+      "preset": run.preset,
+      "held_out_wer": found[run]["held_out_wer"],
+    }
+    yield from reset_rows(run.name, importance)
+    yield probe_agreement_row(run.name, importance)
+    yield {**churn_row(run.name, found[run]["churn"]), "reset_run": run.name}
+  yield from agreement_rows(found)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,40 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from absl import logging
 
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json
 from pipeline.stage_process import run_stage
+from pipeline.stage_record import begin, describe_command, finished, keep
 
-BASE = "base"
+BASE, FULL_SIZE = "base", "full"
 STRATEGIES = ("ranked", "uniform", "inverse")
+
+
+@dataclasses.dataclass(frozen=True)
+class CentralRun:
+  """A model trained in one place, to be probed.
+
+  Attributes:
+    preset: its size, by name.
+    norm: of its convolution modules.
+    seed: of its initial values and its data.
+    steps: updates.
+  """
+
+  preset: str
+  norm: str
+  seed: int
+  steps: int
+
+  @property
+  def name(self) -> str:
+    """What it is called in rows and figures."""
+    return f"{self.preset}_{self.norm}_{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +44,7 @@ class StudySize:
   """How much of the study is done.
 
   Attributes:
-    steps: updates of each central run.
-    central_runs: `(preset, norm, seed)` of each; the first is what the others
-      are compared with.
+    central_runs: all but in the seed, the norm or the size like the first.
     rerand_seeds: fresh draws of each part.
     joint: most ambient groups that are reset together, at most.
     fractions: of the full model's parameters that clients get.
@@ -31,8 +54,7 @@ class StudySize:
     repeats: measured rounds of each plan.
   """
 
-  steps: int
-  central_runs: tuple[tuple[str, str, int], ...]
+  central_runs: tuple[CentralRun, ...]
   rerand_seeds: int
   joint: int
   fractions: tuple[float, ...]
@@ -44,26 +66,27 @@ class StudySize:
 
 # Within three hours on two cores.
 FULL = StudySize(
-  steps=1000,
   central_runs=(
-    ("tiny", "group", 0),
-    ("tiny", "group", 1),
-    ("tiny", "group", 2),
-    ("tiny", "layer", 0),
-    ("tiny", "batch", 0),
-    ("small", "group", 0),
+    CentralRun("tiny", "group", 0, 1000),
+    CentralRun("tiny", "group", 1, 1000),
+    CentralRun("tiny", "group", 2, 1000),
+    CentralRun("tiny", "layer", 0, 1000),
+    CentralRun("tiny", "batch", 0, 1000),
+    CentralRun("tiny_deep", "group", 0, 1000),
   ),
   rerand_seeds=3,
   joint=4,
   fractions=(0.5, 0.25),
   federated_seeds=3,
-  federated={"rounds": "16"},
-  cohort=8,
+  federated={"rounds": "20"},
+  cohort=6,
   repeats=5,
 )
 QUICK = StudySize(
-  steps=4,
-  central_runs=(("tiny", "group", 0), ("tiny", "layer", 0)),
+  central_runs=(
+    CentralRun("tiny", "group", 0, 4),
+    CentralRun("tiny", "layer", 0, 4),
+  ),
   rerand_seeds=1,
   joint=2,
   fractions=(0.5,),
@@ -79,62 +102,95 @@ QUICK = StudySize(
 )
 
 
-@dataclasses.dataclass(frozen=True)
 class Study:
   """Runs what is not done yet and reads what came of it.
 
-  Attributes:
+  Stopped at any moment, the same study goes on: each step leaves a record of
+  the command, its inputs and the sources in its folder.
+
+  Args:
     size: how much is done.
     model: folder of the base model, pre-trained.
     corpus: root of the speech.
     out: where each step has a folder.
   """
 
-  size: StudySize
-  model: str
-  corpus: str
-  out: str
+  def __init__(
+    self, size: StudySize, model: str, corpus: str, out: str
+  ) -> None:
+    self.size = size
+    self._model = model
+    self._corpus = corpus
+    self._out = out
+    # By step, in the order of the study; also of those done in earlier runs.
+    self._seconds: dict[str, float] = {}
+    arms, runs = len(self.arms()), len(size.central_runs)
+    # Probes of the base model, measured rounds, and churn of federated training
+    # are a step each; a central run is trained, probed and asked for its churn.
+    self._steps = 3 + arms + arms * size.federated_seeds + 3 * runs
+
+  @property
+  def seconds(self) -> dict[str, float]:
+    """What the steps so far took, by the part of the study."""
+    parts: dict[str, float] = {}
+    for step, seconds in self._seconds.items():
+      part = step.partition("/")[0]
+      parts[part] = parts.get(part, 0.0) + seconds
+    return parts
 
   def importance(self) -> dict[str, Any]:
     """Probes the base model."""
-    return read_json(
-      os.path.join(self._importance(BASE, self.model), "importance.json"),
-      "importances",
-    )
+    return read_json(self._importance(BASE, self._model), "importances")
 
   def plan(self, strategy: str, fraction: float) -> str:
     """Makes a plan for the base model; returns its file."""
+    importance = self._importance(BASE, self._model)
     folder = self._step(
-      f"plans/{strategy}_{fraction}",
+      f"plan/{strategy}_{fraction}",
       "fl.plan_main",
-      importance=os.path.join(
-        self._importance(BASE, self.model), "importance.json"
-      ),
-      model=self.model,
-      corpus=self.corpus,
+      [importance, _weights(self._model), self._corpus],
+      importance=importance,
+      model=self._model,
+      corpus=self._corpus,
       strategy=strategy,
       client_params_fraction=fraction,
     )
     return os.path.join(folder, "dropout_plan.json")
 
+  def client_round_rows(self) -> Iterator[dict[str, Any]]:
+    """Measures what a round costs a client, under each plan in turns."""
+    plans = [self.plan(*arm) for arm in self.arms()]
+    folder = self._step(
+      "client_round",
+      "benchmarks.client_round_main",
+      [_weights(self._model), *plans, self._corpus],
+      model=self._model,
+      plans=",".join(plans),
+      corpus=self._corpus,
+      cohort=self.size.cohort,
+      repeats=self.size.repeats,
+    )
+    measured = read_json(
+      os.path.join(folder, "client_round.json"), "measured rounds"
+    )
+    for (strategy, fraction), row in zip(
+      self.arms(), measured["rows"], strict=True
+    ):
+      yield {
+        **row,
+        "kind": "client_round",
+        "strategy": strategy if fraction < 1 else FULL_SIZE,
+        "fraction": fraction,
+      }
+
   def federated_rows(self) -> Iterator[dict[str, Any]]:
     """Trains every plan from the base model with every seed."""
     for seed in range(self.size.federated_seeds):
       for strategy, fraction in self.arms():
-        plan = self.plan(strategy, fraction)
-        folder = self._step(
-          f"federated/{strategy}_{fraction}_seed_{seed}",
-          "fl.train_main",
-          model=self.model,
-          plan=plan,
-          corpus=self.corpus,
-          seed=seed,
-          **self.size.federated,
-        )
-        manifest = _manifest(folder)
+        manifest = _manifest(self._federated(strategy, fraction, seed))
         yield {
           "kind": "federated",
-          "strategy": strategy if fraction < 1 else "full",
+          "strategy": strategy if fraction < 1 else FULL_SIZE,
           "fraction": fraction,
           "seed": seed,
           "seconds": manifest["seconds"],
@@ -153,83 +209,116 @@ class Study:
 
   def federated_churn(self) -> dict[str, Any]:
     """Measures churn in the full-size federated run of the first seed."""
+    importance = self._importance(BASE, self._model)
+    training = os.path.join(self._federated("uniform", 1.0, 0), "training.json")
     folder = self._step(
       "churn/federated",
       "fl.churn_main",
-      importance=os.path.join(
-        self._importance(BASE, self.model), "importance.json"
-      ),
-      training=os.path.join(
-        self.out, "federated", "uniform_1.0_seed_0", "training.json"
-      ),
+      [importance, training],
+      importance=importance,
+      training=training,
     )
     return read_json(os.path.join(folder, "churn.json"), "churn")
 
-  def central(
-    self, preset: str, norm: str, seed: int
-  ) -> tuple[dict[str, Any], dict[str, Any], float]:
+  def central(self, run: CentralRun) -> dict[str, Any]:
     """Trains centrally, then probes and measures churn.
 
     Returns:
-      `importance.json`, `churn.json` and the held-out word error rate.
+      `importance` and `churn`, the values of these files, and `held_out_wer`.
     """
-    name = f"{preset}_{norm}_{seed}"
     folder = self._step(
-      f"central/{name}",
+      f"central/{run.name}",
       "lingvo_lite.pretrain_main",
-      preset=preset,
-      norm=norm,
-      seed=seed,
-      steps=self.size.steps,
-      corpus=self.corpus,
+      [self._corpus],
+      preset=run.preset,
+      norm=run.norm,
+      seed=run.seed,
+      steps=run.steps,
+      corpus=self._corpus,
       keep_snapshots="true",
     )
     snapshots = os.path.join(folder, "snapshots")
     saved = [os.path.join(snapshots, n) for n in sorted(os.listdir(snapshots))]
     # The last one is the model itself.
-    importance = os.path.join(
-      self._importance(name, folder, saved[:-1]), "importance.json"
-    )
+    importance = self._importance(run.name, folder, saved[:-1])
+    checkpoints = [os.path.join(folder, "initial.keras"), *saved]
     churn = self._step(
-      f"churn/{name}",
+      f"churn/{run.name}",
       "fl.churn_main",
+      [importance, *checkpoints],
       importance=importance,
-      checkpoints=",".join([os.path.join(folder, "initial.keras"), *saved]),
+      checkpoints=",".join(checkpoints),
     )
-    return (
-      read_json(importance, "importances"),
-      read_json(os.path.join(churn, "churn.json"), "churn"),
-      _manifest(folder)["metrics"]["held_out_wer"],
+    return {
+      "importance": read_json(importance, "importances"),
+      "churn": read_json(os.path.join(churn, "churn.json"), "churn"),
+      "held_out_wer": _manifest(folder)["metrics"]["held_out_wer"],
+    }
+
+  def _federated(self, strategy: str, fraction: float, seed: int) -> str:
+    plan = self.plan(strategy, fraction)
+    return self._step(
+      f"federated/{strategy}_{fraction}_seed_{seed}",
+      "fl.train_main",
+      [_weights(self._model), plan, self._corpus],
+      model=self._model,
+      plan=plan,
+      corpus=self._corpus,
+      seed=seed,
+      **self.size.federated,
     )
 
   def _importance(
-    self, name: str, model: str, checkpoints: list[str] | None = None
+    self, name: str, model: str, checkpoints: Sequence[str] = ()
   ) -> str:
-    return self._step(
+    folder = self._step(
       f"importance/{name}",
       "fl.importance_main",
+      [
+        _weights(model),
+        os.path.join(model, "initial.keras"),
+        *checkpoints,
+        self._corpus,
+      ],
       model=model,
-      corpus=self.corpus,
+      corpus=self._corpus,
       rerand_seeds=self.size.rerand_seeds,
       joint=self.size.joint,
-      **({"checkpoints": ",".join(checkpoints)} if checkpoints else {}),
+      checkpoints=",".join(checkpoints),
     )
+    return os.path.join(folder, "importance.json")
 
-  def _step(self, name: str, module: str, **flags: Any) -> str:
+  def _step(
+    self, name: str, module: str, inputs: Sequence[str], **flags: Any
+  ) -> str:
     """Runs a program unless its folder is finished; returns the folder."""
-    folder = os.path.join(self.out, name)
-    if os.path.exists(os.path.join(folder, "manifest.json")):
+    folder = os.path.join(self._out, name)
+    if name in self._seconds:
       return folder
-    log = os.path.join(self.out, "logs", f"{name.replace('/', '_')}.log")
-    command = [sys.executable, "-m", module, f"--out={folder}"]
-    command += [f"--{flag}={value}" for flag, value in flags.items()]
-    status = run_stage(command, log).exit_status
-    if status:
-      raise InputError(
-        f"found {module} ended with status {status}, expected 0: see {log}, and"
-        " run again to go on"
+    given = {flag: str(value) for flag, value in flags.items()}
+    description = describe_command(module, given, inputs)
+    record = finished(folder, [folder], description)
+    if not record:
+      logging.info(
+        "step %d of %d: %s", len(self._seconds) + 1, self._steps, name
       )
+      begin(folder, description)
+      log = os.path.join(self._out, "logs", f"{name.replace('/', '_')}.log")
+      command = [sys.executable, "-m", module, f"--out={folder}"]
+      command += [f"--{flag}={value}" for flag, value in given.items()]
+      result = run_stage(command, log)
+      if result.exit_status:
+        raise InputError(
+          f"found {module} ended with status {result.exit_status}, expected 0:"
+          f" see {log}, and run again to go on"
+        )
+      record = keep(folder, description, seconds=round(result.seconds, 1))
+    self._seconds[name] = record["seconds"]
     return folder
+
+
+def _weights(folder: str) -> str:
+  return os.path.join(folder, "model.keras")
 
 
 def _manifest(folder: str) -> dict[str, Any]:

@@ -417,7 +417,14 @@ def main(argv: Sequence[str]) -> None:
           [row["churn"] for row in rows[end - config.refresh_every : end]]
         )
         plans.append(
-          refreshed_plan(plan, specs, groups, moved, config.refresh_hysteresis)
+          refreshed_plan(
+            plan,
+            plans[0].client_params,
+            specs,
+            groups,
+            moved,
+            config.refresh_hysteresis,
+          )
         )
   after = unheard_speech.measure(weights)
   logging.info("after: %s", _rates(after))

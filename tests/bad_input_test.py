@@ -262,7 +262,14 @@ class BadInputTest(absltest.TestCase):
     outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "schema_version 99", "schema_version 1")
     plan["schema_version"] = 1
-    plan["groups"][0]["kept_units"] = 0
+    # A keep rate by hand that leaves less than one of two heads.
+    heads = plan["groups"][1]
+    rate, heads["keep_rate"] = heads["keep_rate"], 0.3
+    pathlib.Path(broken).write_text(json.dumps(plan))
+    outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
+    self.assert_refused(outcome, "0.6 of its 2 units", "block_00/attention")
+    heads["keep_rate"] = rate
+    plan["groups"][0] |= {"kept_units": 0, "keep_rate": 0.0}
     pathlib.Path(broken).write_text(json.dumps(plan))
     outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "0 kept units", "block_00/ffn_start")

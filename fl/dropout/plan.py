@@ -1,6 +1,7 @@
 """How much of each layer the clients get, decided before anything runs."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,13 @@ class DropoutPlan:
       InputError: a group that the model lacks, no unit left of one, or sizes
         other than the plan says.
     """
+    for group in groups:
+      units = self.units.get(group.name)
+      if units != group.units:
+        raise InputError(
+          f"found a plan for {units or 'no'} units of {group.name}, expected"
+          f" {group.units}: make the plan for this model with //fl:plan"
+        )
     sub_model = SubModel(specs, groups, self.kept)
     found = (sub_model.server_params, sub_model.client_params)
     if found != (self.server_params, self.client_params):
@@ -112,7 +120,7 @@ class DropoutPlan:
       fields = {field.name for field in dataclasses.fields(cls)}
       return cls(
         units={row["group"]: _whole(row, "units") for row in rows},
-        kept={row["group"]: _whole(row, "kept_units") for row in rows},
+        kept={row["group"]: _kept_units(row) for row in rows},
         **{name: values[name] for name in fields - {"units", "kept"}},
       )
     except (KeyError, TypeError, ValueError) as error:
@@ -152,6 +160,20 @@ def plan_of(
     upload_bytes_per_client=upload_bytes(sub_model.client_params),
     strategy=strategy,
   )
+
+
+def _kept_units(row: Mapping[str, Any]) -> int:
+  """Reads the units kept, which the keep rate beside them must agree with."""
+  kept, units = _whole(row, "kept_units"), _whole(row, "units")
+  found = row["keep_rate"] * units
+  if not math.isclose(found, kept, abs_tol=1e-6):
+    raise InputError(
+      f"found the keep rate {row['keep_rate']} of {row['group']}, {found:g} of"
+      f" its {units} units, expected the {kept} kept_units beside it: a plan"
+      " keeps one unit or more, and whole ones (a head, a norm group); make one"
+      " with //fl:plan"
+    )
+  return kept
 
 
 def _whole(row: Mapping[str, Any], name: str) -> int:

@@ -14,10 +14,10 @@ from fl.dropout.strategies import (
   keep_by_strategy,
   reachable_floors,
 )
-from fl.dropout.sub_model import variable_specs
+from fl.dropout.sub_model import VariableSpec, variable_specs
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.presets import PRESETS
-from lingvo_lite.models.unit_groups import unit_groups
+from lingvo_lite.models.unit_groups import UnitGroup, UnitSlice, unit_groups
 from lingvo_lite.stage.errors import InputError
 
 _CONFIG = dataclasses.replace(PRESETS["tiny"], num_blocks=2)
@@ -76,13 +76,65 @@ class PlanTest(parameterized.TestCase):
     for name, rate in list(zip(names, touched, strict=False))[:-1]:
       self.assertEqual(rate, 0.25 if name.startswith("ffn") else 0.5)
 
-  def test_the_budget_is_used_up_to_one_unit(self):
-    plan = self.plan(0.7)
-    last = [name for name, rate in plan.keep_rates.items() if rate < 1][-1]
-    wider = _CONFIG.with_widths({**plan.kept, last: plan.kept[last] + 1})
-    self.assertGreater(
-      build_ctc_model(wider).count_params(), 0.7 * plan.server_params
-    )
+  @parameterized.parameters("ranked", "uniform", "inverse")
+  def test_the_budget_is_filled(self, strategy):
+    draw = np.random.default_rng(0)
+    floors = floors_of(self.groups, 0.25)
+    least = client_params_budget(self.specs, self.groups, 1.0).cost(floors)
+    whole = client_params_budget(self.specs, self.groups, 1.0).limit
+    for _ in range(50):
+      limit = int(draw.integers(least, whole + 1))
+      budget = dataclasses.replace(
+        client_params_budget(self.specs, self.groups, 1.0), limit=limit
+      )
+      importances = dict(
+        zip(_IMPORTANCES, draw.normal(size=len(_IMPORTANCES)), strict=True)
+      )
+      kept = keep_by_strategy(
+        strategy, self.groups, importances, budget, floors
+      )
+      left = limit - budget.cost(kept)
+      self.assertGreaterEqual(left, 0)
+      for group in self.groups:
+        self.assertBetween(kept[group.name], floors[group.name], group.units)
+        if kept[group.name] < group.units:
+          # Not one more unit of any group that shrank fits.
+          self.assertLess(left, budget.per_unit[group.name], group.name)
+
+  def test_plans_of_one_budget_have_one_size(self):
+    sizes = [
+      self.plan(0.5, strategy=strategy).client_params
+      for strategy in ("ranked", "uniform", "inverse")
+    ]
+    # A hidden unit is 257 parameters.
+    self.assertLess(max(sizes) - min(sizes), 257)
+
+  def test_what_a_whole_unit_leaves_goes_to_the_most_important_that_shrank(
+    self,
+  ):
+    # One after the other: 10 units of 7, 10 of 1, 10 of 20.
+    groups = [
+      UnitGroup(name, 10, (UnitSlice(f"{name}/kernel:0", 1),)) for name in "abc"
+    ]
+    specs = [
+      VariableSpec(f"{name}/kernel:0", (size, 10))
+      for name, size in zip("abc", (7, 1, 20), strict=True)
+    ]
+    floors = {"a": 2, "b": 2, "c": 2}
+    importances = {"a": 0.1, "b": 0.2, "c": 0.3}
+    for limit, kept in (
+      # a and b at their floors make 216 of 280; c must lose one unit, which
+      # leaves 18 of 20: b gets its 8 back, and a one unit of 7.
+      (214, {"a": 3, "b": 10, "c": 9}),
+      (216, {"a": 2, "b": 2, "c": 10}),
+      (217, {"a": 2, "b": 3, "c": 10}),
+      (280, {"a": 10, "b": 10, "c": 10}),
+    ):
+      budget = dataclasses.replace(
+        client_params_budget(specs, groups, 1.0), limit=limit
+      )
+      found = keep_by_strategy("ranked", groups, importances, budget, floors)
+      self.assertEqual(found, kept)
 
   def test_the_whole_budget_keeps_everything(self):
     plan = self.plan(1.0)
@@ -176,6 +228,22 @@ class PlanTest(parameterized.TestCase):
       {"groups": [{"group": "a", "units": 4, "kept_units": 1.5}]},
       "cannot be split",
     ),
+    (
+      {
+        "groups": [
+          {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.3}
+        ]
+      },
+      "1.2 of its 4 units",
+    ),
+    (
+      {
+        "groups": [
+          {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.0}
+        ]
+      },
+      "0 of its 4 units, expected the 1 kept_units",
+    ),
   )
   def test_a_damaged_file_is_refused(self, damage, reason):
     path = os.path.join(self.create_tempdir(), "dropout_plan.json")
@@ -199,6 +267,13 @@ class PlanTest(parameterized.TestCase):
       ({**plan.kept, "block_01/ffn_end": 7}, "do not edit plans"),
     ):
       edited = dataclasses.replace(plan, kept=kept)
+      with self.assertRaisesRegex(InputError, reason):
+        edited.sub_model(self.specs, self.groups)
+    for units, reason in (
+      ({**plan.units, "block_00/conv": 16}, "16 units of block_00/conv"),
+      ({"block_00/conv": 8}, "no units of block_00/ffn_start"),
+    ):
+      edited = dataclasses.replace(plan, units=units)
       with self.assertRaisesRegex(InputError, reason):
         edited.sub_model(self.specs, self.groups)
 

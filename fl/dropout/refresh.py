@@ -55,22 +55,25 @@ def with_hysteresis(
 
 def refreshed_plan(
   plan: DropoutPlan,
+  client_params: int,
   specs: Sequence[VariableSpec],
   groups: Sequence[UnitGroup],
   churn: Mapping[str, float],
   hysteresis: float,
 ) -> DropoutPlan:
-  """Makes a ranked plan of the same size from churn.
+  """Makes a ranked plan from churn.
 
   Args:
     plan: so far.
+    client_params: most parameters of a client: those of the run's first plan,
+      so that what whole units leave over does not add up.
     specs: the full model's variables.
     groups: its width groups.
     churn: of each group since the last refresh, by group name.
     hysteresis: see `with_hysteresis`.
   """
   budget = dataclasses.replace(
-    client_params_budget(specs, groups, 1.0), limit=plan.client_params
+    client_params_budget(specs, groups, 1.0), limit=client_params
   )
   importances = with_hysteresis(churn, plan.keep_rates, hysteresis)
   kept = keep_ranked(

@@ -31,6 +31,7 @@ class RefreshTest(absltest.TestCase):
   def refresh(self, churn, hysteresis):
     return refreshed_plan(
       self.plan,
+      self.plan.client_params,
       _SPECS,
       _GROUPS,
       dict(zip(_NAMES, churn, strict=True)),
@@ -48,6 +49,30 @@ class RefreshTest(absltest.TestCase):
     self.assertEqual(plan.kept, {"a": 32, "b": 32, "c": 8, "d": 16})
     self.assertEqual(plan.client_params, self.plan.client_params)
     self.assertEqual(plan.strategy, "churn")
+
+  def test_what_whole_units_leave_over_does_not_add_up(self):
+    # Units of 10 and of 7 weights: 240 + 224 and 100 of no group.
+    specs = (
+      VariableSpec("a/kernel:0", (10, 24)),
+      VariableSpec("b/kernel:0", (7, 32)),
+      VariableSpec("out/kernel:0", (100,)),
+    )
+    groups = tuple(
+      UnitGroup(name, units, (UnitSlice(f"{name}/kernel:0", 1),))
+      for name, units in (("a", 24), ("b", 32))
+    )
+    first = plan = plan_of({}, specs, groups, {"a": 12, "b": 30}, "ranked")
+    sizes = []
+    for turn in range(6):
+      churn = {"a": 1.0, "b": 2.0} if turn % 2 else {"a": 2.0, "b": 1.0}
+      plan = refreshed_plan(
+        plan, first.client_params, specs, groups, churn, 0.0
+      )
+      sizes.append(plan.client_params)
+    self.assertEqual(set(sizes[::2]), {sizes[0]})
+    self.assertEqual(set(sizes[1::2]), {sizes[1]})
+    for size in sizes:
+      self.assertBetween(size, first.client_params - 6, first.client_params)
 
   def test_noise_changes_nothing(self):
     # c moved a little less than a and b, which clients get in part.

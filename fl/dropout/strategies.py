@@ -64,11 +64,15 @@ def keep_ranked(
   """Shrinks the least important groups first, until the budget is met.
 
   Each group shrinks to its floor before the next more important one is
-  touched; the last one touched shrinks only as far as it must.
+  touched; the last one touched shrinks only as far as it must. What a whole
+  unit of that one leaves of the budget goes to the most important of the others
+  that shrank, so that plans of one budget have one size but for a unit of the
+  smallest kind that shrank, and can be compared.
   """
   kept = {group.name: group.units for group in groups}
   budget.check_reachable(floors, kept)
-  for group in sorted(groups, key=lambda g: (importances[g.name], g.name)):
+  order = sorted(groups, key=lambda g: (importances[g.name], g.name))
+  for group in order:
     excess = budget.cost(kept) - budget.limit
     if excess <= 0:
       break
@@ -77,6 +81,11 @@ def keep_ranked(
       kept[group.name] = max(
         floors[group.name], group.units - -(-excess // per_unit)
       )
+  for group in reversed(order):
+    dropped = group.units - kept[group.name]
+    if dropped:
+      left = budget.limit - budget.cost(kept)
+      kept[group.name] += min(dropped, left // budget.per_unit[group.name])
   return kept
 
 

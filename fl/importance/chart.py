@@ -54,7 +54,8 @@ def draw_importance(
     )
     axes.annotate(
       f"{delta:+.3f}",
-      (max(high, delta, 0), place),
+      # Right of the dotted line too, which would cross it.
+      (max(high, delta, ambient_threshold), place),
       (4, 0),
       textcoords="offset points",
       va="center",

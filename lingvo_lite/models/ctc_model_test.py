@@ -48,6 +48,7 @@ class CtcModelTest(parameterized.TestCase):
   # The paper has 10.3, 30.7 and 118.8 million with its LSTM decoder.
   @parameterized.parameters(
     ("tiny", 1_692_285),
+    ("tiny_deep", 3_289_213),
     ("tiny_streaming", 1_692_285),
     ("small", 8_715_053),
     ("medium", 27_334_941),

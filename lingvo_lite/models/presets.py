@@ -20,6 +20,8 @@ def _conformer(blocks, width, heads, kernel=31, channels=None, **kwargs):
 # matrix). The paper's kernel of 32 is even; 31 keeps a frame in the middle.
 PRESETS: dict[str, ConformerConfig] = {
   "tiny": _conformer(4, 128, 4, kernel=15, channels=32, norm_groups=8),
+  # Twice the blocks: does what holds of the layers of `tiny` hold of more?
+  "tiny_deep": _conformer(8, 128, 4, kernel=15, channels=32, norm_groups=8),
   # Chunks of 320 ms; attention looks 1.28 s back in each block.
   "tiny_streaming": _conformer(
     4,
