@@ -151,7 +151,7 @@ class FederatedProgramTest(tf.test.TestCase):
       SubModel(specs, [], {}), config.seed, config.mask_scope
     )
 
-    def build(tiers):
+    def build(tiers, **settings):
       training = LocalTraining(
         _model,
         _objective,
@@ -159,6 +159,7 @@ class FederatedProgramTest(tf.test.TestCase):
         lambda number: config.schedule(0.1, number),
         clip_norm=1.0,
         seed=config.seed,
+        **settings,
       )
       return build_federated_process(
         specs,
@@ -281,6 +282,21 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertEqual(rows[4:], reported)
     self.assertEqual(weights.tobytes(), straight.tobytes())
 
+  def test_a_second_interrupt_does_not_wait(self):
+    path = self.create_tempdir().full_path
+    reported = []
+
+    def interrupt_twice(weights):
+      if len(reported) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        self.fail("the round went on")
+      return {}
+
+    with self.assertRaises(KeyboardInterrupt):
+      self.run_program(path, interrupt_twice, report=reported.append)
+    self.assertLen(reported, 3)
+
   def test_a_dead_worker_costs_an_attempt(self):
     folder = self.create_tempdir().full_path
     straight, _ = self.run_program(os.path.join(folder, "straight"))
@@ -363,6 +379,46 @@ class FederatedProgramTest(tf.test.TestCase):
       sum(row["clients"] for row in rows)
       + lost["dropped_clients"] + lost["late_clients"], drawn
     )  # fmt: skip
+
+  def test_clients_of_all_faults_are_counted_and_training_goes_on(self):
+    faults = FaultConfig(
+      nan=0.2, oversized=0.1, misshapen=0.15, crash=0.15, seed=22
+    )
+    expected = []
+    for number in range(7):
+      failed = 0
+      while True:
+        cohort = self.sampler.draw(number, failed)
+        found = [faults.fault(number, client) for client in cohort]
+        if "crash" not in found and None in found:
+          break
+        failed += 1
+      expected.append(
+        {
+          "failed_attempts": failed,
+          "clients": found.count(None),
+          "rejected_not_finite": found.count("nan"),
+          "rejected_oversized": found.count("oversized"),
+          "rejected_misshapen": found.count("misshapen"),
+        }
+      )
+    weights, rows = self.run_program(
+      self.create_tempdir().full_path,
+      process=self.build(
+        one_tier(self.whole, 3),
+        sabotage=faults.sabotage,
+        max_update_norm=1e3,
+      ),
+      policy=RoundPolicy(max_attempts=10),
+    )
+    self.assertEqual(
+      [{name: row[name] for name in expected[0]} for row in rows], expected
+    )
+    # None of them was for nothing.
+    for name in expected[0]:
+      self.assertGreater(sum(row[name] for row in expected), 0)
+    self.assertAllInRange(weights, -10, 10)
+    self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
 
   def test_a_round_that_fails_too_often_ends_the_run_where_it_is(self):
     folder = self.create_tempdir().full_path
