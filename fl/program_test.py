@@ -285,6 +285,9 @@ class FederatedProgramTest(tf.test.TestCase):
   def test_a_second_interrupt_does_not_wait(self):
     path = self.create_tempdir().full_path
     reported = []
+    # Programs that a shell starts in the background ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
 
     def interrupt_twice(weights):
       if len(reported) == 3:

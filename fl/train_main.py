@@ -29,10 +29,9 @@ from absl import flags, logging
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
 from fl.data.cohorts import SAMPLINGS, tiered_sampler
-from fl.dropout.plan import DropoutPlan, plan_of
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, unit_selection
-from fl.dropout.sub_model import VariableSpec, flatten, variable_specs
+from fl.dropout.sub_model import flatten, variable_specs
 from fl.dropout.tier_file import DeviceTier, read_tiers, tier_of_clients
 from fl.dropout.tiers import Tiers
 from fl.dropout.unit_order import order_by_magnitude, write_unit_order
@@ -45,11 +44,11 @@ from fl.importance.probes import parts_of
 from fl.privacy.ledger import PrivacyLedger
 from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
 from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
-from fl.processes.compose import FederatedProcess
 from fl.program import FederatedProgram
 from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import parse_address, remote_runtime
+from fl.tier_plans import keep_rates, mean_sizes, read_plan, tier_sizes
 from fl.training_recipe import (
   CLIENT_AUGMENT,
   SERVER_AUGMENT,
@@ -63,8 +62,7 @@ from lingvo_lite.data.splits import split_held_out
 from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import load_model, save_model
-from lingvo_lite.models.conformer_config import ConformerConfig
-from lingvo_lite.models.unit_groups import UnitGroup, unit_groups
+from lingvo_lite.models.unit_groups import unit_groups
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import sha256, write_manifest
@@ -322,7 +320,9 @@ def main(argv: Sequence[str]) -> None:
   initial_weights = flatten(model.trainable_variables).numpy()
   groups = unit_groups(model_config)
   # Said before any speech is read.
-  plans = [_plan(tier, model_config, specs, groups) for tier in device_tiers]
+  plans = [
+    read_plan(tier, model_config, specs, groups) for tier in device_tiers
+  ]
   order = order_by_magnitude(specs, groups, initial_weights)
   churn = Churn(specs, parts_of(model_config))
 
@@ -419,7 +419,7 @@ def main(argv: Sequence[str]) -> None:
       if end == ends[0]:
         before = unheard_speech.measure(initial_weights)
         logging.info("before: %s", _rates(before))
-      sizes = _sizes(device_tiers, process)
+      sizes = tier_sizes(device_tiers, process)
       for size in sizes:
         logging.info(
           "%s: %d clients, %d a round; each gets %.1f%% of the model: %.2f MB"
@@ -441,7 +441,7 @@ def main(argv: Sequence[str]) -> None:
         faults,
         rehearsal=build_rehearsal(config, plans, model_config, public_set),
         ledger=ledger if aggregation.privacy.is_private else None,
-        report=RoundLog(workdir, _keep_rates(device_tiers, plans)).write,
+        report=RoundLog(workdir, keep_rates(device_tiers, plans)).write,
       )
       weights, rows = program.run(
         initial_weights, held_out_speech.measure, observe
@@ -494,7 +494,7 @@ def main(argv: Sequence[str]) -> None:
         for tier in device_tiers
       ],
       "model": model_config.to_dict(),
-      "keep_rates": [_keep_rates(device_tiers, plans) for plans in phases],
+      "keep_rates": [keep_rates(device_tiers, plans) for plans in phases],
       "client_augment": dataclasses.asdict(CLIENT_AUGMENT),
       "server_augment": dataclasses.asdict(SERVER_AUGMENT),
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
@@ -515,16 +515,7 @@ def main(argv: Sequence[str]) -> None:
       "train_utterances": len(train_set.examples),
       "server_params": tiers.server_params,
       # The mean over a round's clients, where tiers differ.
-      **{
-        name: round(
-          sum(size[name] * size["cohort"] for size in sizes) / config.cohort
-        )
-        for name in (
-          "client_params",
-          "download_bytes_per_client",
-          "upload_bytes_per_client",
-        )
-      },
+      **mean_sizes(sizes),
       "tiers": sizes,
       "before": before,
       "after": after,
@@ -556,48 +547,6 @@ def _device_tiers(cohort: int) -> tuple[DeviceTier, ...]:
     return read_tiers(entry_point.user_path(_TIERS.value), cohort)
   plan_path = entry_point.user_path(_PLAN.value) if _PLAN.value else None
   return (DeviceTier("all", cohort, plan_path, share=1.0),)
-
-
-def _plan(
-  tier: DeviceTier,
-  model_config: ConformerConfig,
-  specs: Sequence[VariableSpec],
-  groups: Sequence[UnitGroup],
-) -> DropoutPlan:
-  """Reads a tier's plan, which must be of the model."""
-  if tier.plan_path is None:
-    return plan_of(model_config.to_dict(), specs, groups, {}, "whole")
-  plan = DropoutPlan.read(tier.plan_path)
-  plan.check_model(model_config.to_dict())
-  plan.sub_model(specs, groups)
-  return plan
-
-
-def _keep_rates(
-  device_tiers: Sequence[DeviceTier], plans: Sequence[DropoutPlan]
-) -> dict[str, dict[str, float]]:
-  return {
-    tier.name: plan.keep_rates
-    for tier, plan in zip(device_tiers, plans, strict=True)
-  }
-
-
-def _sizes(
-  device_tiers: Sequence[DeviceTier], process: FederatedProcess
-) -> list[dict[str, Any]]:
-  """What a client of each tier gets and sends."""
-  tiers = process.tiers
-  return [
-    {
-      "name": tier.name,
-      "clients": tiers.of_client.count(number),
-      "cohort": tier.cohort,
-      "client_params": tiers.selections[number].sub_model.client_params,
-      "download_bytes_per_client": process.download_bytes_per_client[number],
-      "upload_bytes_per_client": process.upload_bytes_per_client[number],
-    }
-    for number, tier in enumerate(device_tiers)
-  ]
 
 
 def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
