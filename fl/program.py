@@ -157,7 +157,8 @@ class FederatedProgram:
     lost: dict[str, int] = {"failed_attempts": 0, "dropped_clients": 0,
                             "late_clients": 0}  # fmt: skip
     for attempt in range(self._policy.max_attempts):
-      cohort, why = self._answering(number, attempt, lost), None
+      cohort, client_seconds = self._answering(number, attempt, lost)
+      why = None
       if len(cohort) >= self._policy.min_clients:
         participations = progress.participations.copy()
         try:
@@ -168,6 +169,7 @@ class FederatedProgram:
           why = f"the computation crashed ({_one_line(error)})"
         else:
           row = self._row(number, cohort, output.metrics, lost)
+          row["client_seconds"] = round(client_seconds, 3)
           if row["clients"] >= self._policy.min_clients:
             state = self._rehearse(output.state, row)
             row.update(
@@ -199,9 +201,13 @@ class FederatedProgram:
 
   def _answering(
     self, number: int, attempt: int, lost: dict[str, int]
-  ) -> list[int]:
-    """Draws a cohort, and counts those who drop out or come late as lost."""
-    answering = []
+  ) -> tuple[list[int], float]:
+    """Draws a cohort, and counts those who drop out or come late as lost.
+
+    Returns:
+      Who is left, and the simulated seconds of their training together.
+    """
+    answering, client_seconds = [], 0.0
     for client in self._sampler.draw(number, attempt):
       fault = self._faults.fault(number, client, attempt)
       duration_s = self._policy.duration_s(
@@ -214,7 +220,8 @@ class FederatedProgram:
         lost["late_clients"] += 1
       else:
         answering.append(client)
-    return answering
+        client_seconds += duration_s
+    return answering, client_seconds
 
   def _clients(
     self, cohort: Sequence[int], participations: np.ndarray

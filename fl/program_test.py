@@ -343,6 +343,8 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertEqual(rows[0]["upload_bytes"], 2 * (4 * 81 + 16))
     self.assertEqual(rows[0]["clients"], 2)
     self.assertEqual(rows[0]["client_steps"], 4)
+    # At a tenth of a simulated second each.
+    self.assertEqual(rows[0]["client_seconds"], 0.4)
 
   def test_rows_say_what_each_tier_had(self):
     tiers = Tiers(("phone", "watch"), (self.whole,) * 2, (0, 1, 0))
