@@ -15,6 +15,7 @@ from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import VariableSpec
+from fl.dropout.tiers import one_tier
 from fl.processes.client_work import LocalTraining, build_client_work
 from fl.processes.distributor import build_distributor
 from fl.runtime.local import local_runtime
@@ -62,11 +63,9 @@ class ClientRound:
     )
     self._weights = weights
     self._data = data
-    selection = RandomUnits(sub_model, 0, "client")
-    self._out = build_distributor(selection, len(data))
-    self._work = build_client_work(
-      training, sub_model.client_shapes, data.batch_spec
-    )
+    everyone = one_tier(RandomUnits(sub_model, 0, "client"), len(data))
+    self._out = build_distributor(everyone)
+    self._work = build_client_work([training], everyone, data.batch_spec)
 
   def measure(self, cohort: Sequence[int], number: int) -> dict[str, Any]:
     """Runs the clients' half of a round.

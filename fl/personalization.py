@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, VariableSpec
+from fl.dropout.tiers import one_tier
 from fl.importance.error_counts import count_errors
 from fl.processes.client_work import LocalTraining, build_client_work
 from fl.processes.distributor import build_distributor
@@ -51,10 +52,9 @@ class Personalization:
   ) -> None:
     self._data = data
     whole = RandomUnits(SubModel(specs, [], {}), training.seed, "client")
-    self._out = build_distributor(whole, len(data))
-    self._work = build_client_work(
-      training, whole.sub_model.client_shapes, data.batch_spec
-    )
+    everyone = one_tier(whole, len(data))
+    self._out = build_distributor(everyone)
+    self._work = build_client_work([training], everyone, data.batch_spec)
 
   def weights(
     self, weights: np.ndarray, clients: Sequence[int]

@@ -14,7 +14,6 @@ from absl import logging
 
 from fl.checkpoints import Checkpoints, Progress, Row
 from fl.data.client_data import ClientData
-from fl.data.cohorts import CohortSampler
 from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
@@ -32,6 +31,13 @@ class Ledger(Protocol):
 
   def epsilon(self, rounds: int, participations: np.ndarray) -> float:
     """Returns epsilon at the run's delta, after so many rounds."""
+
+
+class Sampler(Protocol):
+  """Draws cohorts; see `fl/data/cohorts.py`."""
+
+  def draw(self, round_number: int, attempt: int = 0) -> list[int]:
+    """Returns client numbers, from a round's and an attempt's, from 0."""
 
 
 class FederatedProgram:
@@ -59,7 +65,7 @@ class FederatedProgram:
     process: FederatedProcess,
     data: ClientData,
     config: FederatedConfig,
-    sampler: CohortSampler,
+    sampler: Sampler,
     checkpoints: Checkpoints,
     policy: RoundPolicy = RoundPolicy(),
     faults: FaultConfig = FaultConfig(),
@@ -151,7 +157,8 @@ class FederatedProgram:
     lost: dict[str, int] = {"failed_attempts": 0, "dropped_clients": 0,
                             "late_clients": 0}  # fmt: skip
     for attempt in range(self._policy.max_attempts):
-      cohort, why = self._answering(number, attempt, lost), None
+      cohort, client_seconds = self._answering(number, attempt, lost)
+      why = None
       if len(cohort) >= self._policy.min_clients:
         participations = progress.participations.copy()
         try:
@@ -162,6 +169,7 @@ class FederatedProgram:
           why = f"the computation crashed ({_one_line(error)})"
         else:
           row = self._row(number, cohort, output.metrics, lost)
+          row["client_seconds"] = round(client_seconds, 3)
           if row["clients"] >= self._policy.min_clients:
             state = self._rehearse(output.state, row)
             row.update(
@@ -193,9 +201,13 @@ class FederatedProgram:
 
   def _answering(
     self, number: int, attempt: int, lost: dict[str, int]
-  ) -> list[int]:
-    """Draws a cohort, and counts those who drop out or come late as lost."""
-    answering = []
+  ) -> tuple[list[int], float]:
+    """Draws a cohort, and counts those who drop out or come late as lost.
+
+    Returns:
+      Who is left, and the simulated seconds of their training together.
+    """
+    answering, client_seconds = [], 0.0
     for client in self._sampler.draw(number, attempt):
       fault = self._faults.fault(number, client, attempt)
       duration_s = self._policy.duration_s(
@@ -208,7 +220,8 @@ class FederatedProgram:
         lost["late_clients"] += 1
       else:
         answering.append(client)
-    return answering
+        client_seconds += duration_s
+    return answering, client_seconds
 
   def _clients(
     self, cohort: Sequence[int], participations: np.ndarray
@@ -255,14 +268,40 @@ class FederatedProgram:
       **{f"rejected_{name}": count for name, count in rejected.items()},
       **lost,
       "client_steps": steps,
-      "download_bytes": len(cohort) * self._process.download_bytes_per_client,
-      "upload_bytes": len(cohort) * self._process.upload_bytes_per_client,
+      **self._traffic(cohort),
+      **self._tier_rows(cohort, metrics["client_work"]),
       **{
         name: float(value)
         for slot in ("aggregator", "finalizer")
         for name, value in metrics[slot].items()
       },
     }
+
+  def _traffic(self, cohort: Sequence[int]) -> dict[str, int]:
+    tiers = [self._process.tiers.of_client[client] for client in cohort]
+    return {
+      "download_bytes": sum(
+        self._process.download_bytes_per_client[tier] for tier in tiers
+      ),
+      "upload_bytes": sum(
+        self._process.upload_bytes_per_client[tier] for tier in tiers
+      ),
+    }
+
+  def _tier_rows(self, cohort: Sequence[int], work: Mapping[str, Any]) -> Row:
+    """The same of each tier, where there are several."""
+    row: Row = {}
+    if "tier_clients" not in work:
+      return row
+    tiers = self._process.tiers
+    for number, name in enumerate(tiers.names):
+      members = [c for c in cohort if tiers.of_client[c] == number]
+      values: Row = {"clients": int(work["tier_clients"][number])}
+      if values["clients"]:
+        values["loss"] = float(work["tier_loss"][number])
+      values |= self._traffic(members)
+      row.update({f"tier_{name}_{k}": v for k, v in values.items()})
+    return row
 
 
 @contextlib.contextmanager

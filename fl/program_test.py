@@ -13,6 +13,7 @@ from fl.data.client_data import ClientData
 from fl.data.cohorts import CohortSampler
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, variable_specs
+from fl.dropout.tiers import Tiers, one_tier
 from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
@@ -145,22 +146,32 @@ class FederatedProgramTest(tf.test.TestCase):
     specs = variable_specs(_model())
     optimizers = tff.learning.optimizers
     cls.config = config
-    cls.process = build_federated_process(
-      specs,
-      RandomUnits(SubModel(specs, [], {}), config.seed, config.mask_scope),
-      LocalTraining(
+    cls.sampler = CohortSampler((3, 3, 3), 2, config.seed, "uniform")
+    cls.whole = RandomUnits(
+      SubModel(specs, [], {}), config.seed, config.mask_scope
+    )
+
+    def build(tiers, **settings):
+      training = LocalTraining(
         _model,
         _objective,
         optimizers.build_sgdm(0.1),
         lambda number: config.schedule(0.1, number),
         clip_norm=1.0,
         seed=config.seed,
-      ),
-      _data().batch_spec,
-      num_clients=3,
-      server_optimizer=optimizers.build_adam(0.1),
-      server_learning_rate=lambda number: config.schedule(0.1, number),
-    )
+        **settings,
+      )
+      return build_federated_process(
+        specs,
+        tiers,
+        [training] * len(tiers.names),
+        _data().batch_spec,
+        server_optimizer=optimizers.build_adam(0.1),
+        server_learning_rate=lambda number: config.schedule(0.1, number),
+      )
+
+    cls.build = staticmethod(build)
+    cls.process = build(one_tier(cls.whole, 3))
 
   def run_program(
     self,
@@ -168,14 +179,15 @@ class FederatedProgramTest(tf.test.TestCase):
     evaluate=lambda weights: {},
     fingerprint="run",
     observe=lambda old, new: {},
+    process=None,
     **settings,
   ):
     data = _data()
     program = FederatedProgram(
-      self.process,
+      process or self.process,
       data,
       self.config,
-      CohortSampler((3, 3, 3), 2, self.config.seed, "uniform"),
+      self.sampler,
       Checkpoints(folder, fingerprint),
       **settings,
     )
@@ -270,6 +282,24 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertEqual(rows[4:], reported)
     self.assertEqual(weights.tobytes(), straight.tobytes())
 
+  def test_a_second_interrupt_does_not_wait(self):
+    path = self.create_tempdir().full_path
+    reported = []
+    # Programs that a shell starts in the background ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
+
+    def interrupt_twice(weights):
+      if len(reported) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        self.fail("the round went on")
+      return {}
+
+    with self.assertRaises(KeyboardInterrupt):
+      self.run_program(path, interrupt_twice, report=reported.append)
+    self.assertLen(reported, 3)
+
   def test_a_dead_worker_costs_an_attempt(self):
     folder = self.create_tempdir().full_path
     straight, _ = self.run_program(os.path.join(folder, "straight"))
@@ -313,6 +343,26 @@ class FederatedProgramTest(tf.test.TestCase):
     self.assertEqual(rows[0]["upload_bytes"], 2 * (4 * 81 + 16))
     self.assertEqual(rows[0]["clients"], 2)
     self.assertEqual(rows[0]["client_steps"], 4)
+    # At a tenth of a simulated second each.
+    self.assertEqual(rows[0]["client_seconds"], 0.4)
+
+  def test_rows_say_what_each_tier_had(self):
+    tiers = Tiers(("phone", "watch"), (self.whole,) * 2, (0, 1, 0))
+    _, rows = self.run_program(
+      self.create_tempdir().full_path, process=self.build(tiers)
+    )
+    _, alike = self.run_program(self.create_tempdir().full_path)
+    cohorts = [self.sampler.draw(number) for number in range(7)]
+    for row, same, cohort in zip(rows, alike, cohorts, strict=True):
+      watches = cohort.count(1)
+      self.assertEqual(row["tier_phone_clients"], 2 - watches)
+      self.assertEqual(row["tier_watch_clients"], watches)
+      self.assertEqual(row["tier_watch_download_bytes"], 328 * watches)
+      self.assertEqual(row["tier_phone_upload_bytes"], 340 * (2 - watches))
+      self.assertEqual("tier_watch_loss" in row, watches > 0)
+      self.assertLessEqual({**same, "seconds": 0}.items(),
+                           {**row, "seconds": 0}.items())  # fmt: skip
+    self.assertLen({cohort.count(1) for cohort in cohorts}, 2)
 
   def test_dropouts_and_late_clients_are_left_out_and_counted(self):
     faults = FaultConfig(dropout=0.3, slow=0.3, seed=1)
@@ -334,6 +384,46 @@ class FederatedProgramTest(tf.test.TestCase):
       sum(row["clients"] for row in rows)
       + lost["dropped_clients"] + lost["late_clients"], drawn
     )  # fmt: skip
+
+  def test_clients_of_all_faults_are_counted_and_training_goes_on(self):
+    faults = FaultConfig(
+      nan=0.2, oversized=0.1, misshapen=0.15, crash=0.15, seed=22
+    )
+    expected = []
+    for number in range(7):
+      failed = 0
+      while True:
+        cohort = self.sampler.draw(number, failed)
+        found = [faults.fault(number, client) for client in cohort]
+        if "crash" not in found and None in found:
+          break
+        failed += 1
+      expected.append(
+        {
+          "failed_attempts": failed,
+          "clients": found.count(None),
+          "rejected_not_finite": found.count("nan"),
+          "rejected_oversized": found.count("oversized"),
+          "rejected_misshapen": found.count("misshapen"),
+        }
+      )
+    weights, rows = self.run_program(
+      self.create_tempdir().full_path,
+      process=self.build(
+        one_tier(self.whole, 3),
+        sabotage=faults.sabotage,
+        max_update_norm=1e3,
+      ),
+      policy=RoundPolicy(max_attempts=10),
+    )
+    self.assertEqual(
+      [{name: row[name] for name in expected[0]} for row in rows], expected
+    )
+    # None of them was for nothing.
+    for name in expected[0]:
+      self.assertGreater(sum(row[name] for row in expected), 0)
+    self.assertAllInRange(weights, -10, 10)
+    self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
 
   def test_a_round_that_fails_too_often_ends_the_run_where_it_is(self):
     folder = self.create_tempdir().full_path

@@ -1,5 +1,6 @@
 """A run that is killed for real and started again ends with the same bytes."""
 
+import functools
 import hashlib
 import os
 import signal
@@ -13,9 +14,10 @@ from absl.testing import absltest
 
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
-from fl.data.cohorts import CohortSampler
+from fl.data.cohorts import tiered_sampler
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, variable_specs
+from fl.dropout.tiers import Tiers
 from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
@@ -54,7 +56,7 @@ def _objective(model, batch):
 
 
 def train(folder):
-  """Trains on sub-models with faults; says each round and the result's hash."""
+  """Trains two tiers, with faults; says each round and the result's hash."""
   draw = np.random.default_rng(0)
   examples = [
     Example(
@@ -73,20 +75,32 @@ def train(folder):
   )  # fmt: skip
   faults = FaultConfig(dropout=0.1, nan=0.1, crash=0.05, seed=2)
   specs = variable_specs(_model(4))
+  widths, of_client = (2, 3), (0, 1, 0, 0, 1)
   process = build_federated_process(
     specs,
-    RandomUnits(SubModel(specs, [_GROUP], {"hidden": 2}), _SEED, "client"),
-    LocalTraining(
-      lambda: _model(2),
-      _objective,
-      tff.learning.optimizers.build_sgdm(0.1),
-      lambda number: config.schedule(0.1, number),
-      clip_norm=1.0,
-      seed=_SEED,
-      sabotage=faults.sabotage,
+    Tiers(
+      ("narrow", "wide"),
+      tuple(
+        RandomUnits(
+          SubModel(specs, [_GROUP], {"hidden": width}), _SEED, "client"
+        )
+        for width in widths
+      ),
+      of_client,
     ),
+    [
+      LocalTraining(
+        functools.partial(_model, width),
+        _objective,
+        tff.learning.optimizers.build_sgdm(0.1),
+        lambda number: config.schedule(0.1, number),
+        clip_norm=1.0,
+        seed=_SEED,
+        sabotage=faults.sabotage,
+      )
+      for width in widths
+    ],
     data.batch_spec,
-    num_clients=len(data),
     server_optimizer=tff.learning.optimizers.build_adam(0.1),
     server_learning_rate=lambda number: config.schedule(0.1, number),
   )
@@ -94,7 +108,7 @@ def train(folder):
     process,
     data,
     config,
-    CohortSampler(data.utterances, 3, _SEED, "uniform"),
+    tiered_sampler(data.utterances, of_client, (2, 1), _SEED, "uniform"),
     Checkpoints(folder, "run"),
     RoundPolicy(max_attempts=10),
     faults,

@@ -16,11 +16,14 @@ class RoundLog:
 
   Args:
     folder: the work folder.
-    keep_rates: of the groups in the clients' sub-models, for TensorBoard.
+    keep_rates: of the groups in the clients' sub-models, by tier, for
+      TensorBoard.
   """
 
-  def __init__(self, folder: str, keep_rates: Mapping[str, float]) -> None:
-    self._keep_rates = dict(keep_rates)
+  def __init__(
+    self, folder: str, keep_rates: Mapping[str, Mapping[str, float]]
+  ) -> None:
+    self._keep_rates = {k: dict(v) for k, v in keep_rates.items()}
     os.makedirs(folder, exist_ok=True)
     self._csv = tff.program.CSVFileReleaseManager(
       os.path.join(folder, "rounds.csv"), key_fieldname="round"

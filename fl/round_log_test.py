@@ -25,20 +25,27 @@ class RoundLogTest(absltest.TestCase):
 
   def test_rounds_are_in_the_table_and_on_the_board(self):
     folder = self.create_tempdir().full_path
-    log = RoundLog(folder, {"block_00/ffn_start": 0.25, "block_01/conv": 1.0})
+    log = RoundLog(
+      folder,
+      {
+        "phone": {"block_00/ffn_start": 0.25, "block_01/conv": 1.0},
+        "watch": {"block_00/ffn_start": 0.125, "block_01/conv": 0.5},
+      },
+    )
     log.write(_row(1, 3.0))
     log.write(_row(2, 2.0))
     # A resumed run does its last rounds again.
-    RoundLog(folder, {"block_00/ffn_start": 0.5}).write(_row(2, 1.0))
+    RoundLog(folder, {"phone": {"block_00/ffn_start": 0.5}}).write(_row(2, 1.0))
     with open(os.path.join(folder, "rounds.csv")) as file:
       rows = list(csv.DictReader(file))
     self.assertEqual([float(row["loss"]) for row in rows], [3.0, 1.0])
     events = self.events(folder)
     self.assertEqual(events["loss", 1], 3.0)
     self.assertEqual(events["churn/front", 1], 0.5)
-    self.assertEqual(events["keep_rate/block_00/ffn_start", 1], 0.25)
-    self.assertEqual(events["keep_rate/block_00/ffn_start", 2], 0.5)
-    self.assertEqual(events["keep_rate/block_01/conv", 2], 1.0)
+    self.assertEqual(events["keep_rate/phone/block_00/ffn_start", 1], 0.25)
+    self.assertEqual(events["keep_rate/phone/block_00/ffn_start", 2], 0.5)
+    self.assertEqual(events["keep_rate/phone/block_01/conv", 2], 1.0)
+    self.assertEqual(events["keep_rate/watch/block_01/conv", 1], 0.5)
 
 
 if __name__ == "__main__":

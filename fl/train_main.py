@@ -28,11 +28,12 @@ from absl import flags, logging
 
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
-from fl.data.cohorts import SAMPLINGS, CohortSampler
-from fl.dropout.plan import DropoutPlan, plan_of
+from fl.data.cohorts import SAMPLINGS, tiered_sampler
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, unit_selection
 from fl.dropout.sub_model import flatten, variable_specs
+from fl.dropout.tier_file import DeviceTier, read_tiers, tier_of_clients
+from fl.dropout.tiers import Tiers
 from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
 from fl.faults.fault_lab import FaultConfig
@@ -47,6 +48,7 @@ from fl.program import FederatedProgram
 from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import parse_address, remote_runtime
+from fl.tier_plans import keep_rates, mean_sizes, read_plan, tier_sizes
 from fl.training_recipe import (
   CLIENT_AUGMENT,
   SERVER_AUGMENT,
@@ -61,6 +63,7 @@ from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import load_model, save_model
 from lingvo_lite.models.unit_groups import unit_groups
+from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import sha256, write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
@@ -73,6 +76,13 @@ _PLAN = flags.DEFINE_string(
   None,
   "dropout_plan.json, written by //fl:plan for this model. Left out: clients"
   " get the whole model.",
+)
+_TIERS = flags.DEFINE_string(
+  "tiers",
+  None,
+  "File of device tiers, each with a plan and its part of the clients and of"
+  " the cohort; docs/federated_training.md says how to write it. Left out: all"
+  " clients are alike, as --plan says.",
 )
 _CORPUS = flags.DEFINE_string(
   "corpus",
@@ -299,7 +309,7 @@ def main(argv: Sequence[str]) -> None:
     else os.path.join(out, "workdir")
   )
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
-  plan_paths = [entry_point.user_path(_PLAN.value)] if _PLAN.value else []
+  device_tiers = _device_tiers(config.cohort)
   if _CORPUS.value:
     corpus = entry_point.user_path(_CORPUS.value)
   else:
@@ -309,13 +319,10 @@ def main(argv: Sequence[str]) -> None:
   specs = variable_specs(model)
   initial_weights = flatten(model.trainable_variables).numpy()
   groups = unit_groups(model_config)
-  if plan_paths:
-    plan = DropoutPlan.read(plan_paths[0])
-    plan.check_model(model_config.to_dict())
-  else:
-    plan = plan_of(model_config.to_dict(), specs, groups, {}, "whole")
   # Said before any speech is read.
-  plan.sub_model(specs, groups)
+  plans = [
+    read_plan(tier, model_config, specs, groups) for tier in device_tiers
+  ]
   order = order_by_magnitude(specs, groups, initial_weights)
   churn = Churn(specs, parts_of(model_config))
 
@@ -339,8 +346,13 @@ def main(argv: Sequence[str]) -> None:
     config.seed,
   )
 
-  sampler = CohortSampler(
-    data.utterances, config.cohort, config.seed, _COHORT_SAMPLING.value
+  of_client = tier_of_clients(device_tiers, data.speakers, config.seed)
+  sampler = tiered_sampler(
+    data.utterances,
+    of_client,
+    [tier.cohort for tier in device_tiers],
+    config.seed,
+    _COHORT_SAMPLING.value,
   )
   settings = [
     dataclasses.asdict(config),
@@ -351,32 +363,51 @@ def main(argv: Sequence[str]) -> None:
   checkpoints = Checkpoints(
     os.path.join(workdir, "checkpoints"),
     _fingerprint(
-      [*settings, sampler.sampling, dataclasses.asdict(plan)],
+      [
+        *settings,
+        dataclasses.asdict(sampler),
+        [dataclasses.asdict(plan) for plan in plans],
+      ],
       model_path,
       train + public,
     ),
   )
   ledger = PrivacyLedger(
     aggregation.privacy,
-    sampler.probability if sampler.sampling == "poisson" else None,
+    # There are no several tiers then.
+    sampler.samplers[0].probability
+    if _COHORT_SAMPLING.value == "poisson"
+    else None,
   )
 
   def observe(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
     return {"churn": churn.relative(old, new)}
 
-  plans = [plan]
+  phases = [plans]
   ends = phase_ends(config.rounds, config.refresh_every)
   with remote_runtime(workers) if workers else local_runtime():
     for end in ends:
-      plan = plans[-1]
-      sub_model = plan.sub_model(specs, groups)
+      plans = phases[-1]
+      tiers = Tiers(
+        tuple(tier.name for tier in device_tiers),
+        tuple(
+          unit_selection(
+            config.mask_scope,
+            plan.sub_model(specs, groups),
+            config.seed,
+            order,
+          )
+          for plan in plans
+        ),
+        of_client,
+      )
       # The process comes before the models used here: building it makes
       # earlier Keras models unusable.
       process = build_process(
         config,
-        plan,
+        plans,
         model_config,
-        unit_selection(config.mask_scope, sub_model, config.seed, order),
+        tiers,
         specs,
         data,
         aggregation,
@@ -388,15 +419,18 @@ def main(argv: Sequence[str]) -> None:
       if end == ends[0]:
         before = unheard_speech.measure(initial_weights)
         logging.info("before: %s", _rates(before))
-      logging.info(
-        "%d clients, %d a round; each gets %.1f%% of the model: %.2f MB down"
-        " and %.2f MB up",
-        len(data),
-        config.cohort,
-        100 * sub_model.client_params / sub_model.server_params,
-        process.download_bytes_per_client / 1e6,
-        process.upload_bytes_per_client / 1e6,
-      )
+      sizes = tier_sizes(device_tiers, process)
+      for size in sizes:
+        logging.info(
+          "%s: %d clients, %d a round; each gets %.1f%% of the model: %.2f MB"
+          " down and %.2f MB up",
+          size["name"],
+          size["clients"],
+          size["cohort"],
+          100 * size["client_params"] / tiers.server_params,
+          size["download_bytes_per_client"] / 1e6,
+          size["upload_bytes_per_client"] / 1e6,
+        )
       program = FederatedProgram(
         process,
         data,
@@ -405,9 +439,9 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=build_rehearsal(config, plan, model_config, public_set),
+        rehearsal=build_rehearsal(config, plans, model_config, public_set),
         ledger=ledger if aggregation.privacy.is_private else None,
-        report=RoundLog(workdir, plan.keep_rates).write,
+        report=RoundLog(workdir, keep_rates(device_tiers, plans)).write,
       )
       weights, rows = program.run(
         initial_weights, held_out_speech.measure, observe
@@ -416,15 +450,18 @@ def main(argv: Sequence[str]) -> None:
         moved = mean_churn(
           [row["churn"] for row in rows[end - config.refresh_every : end]]
         )
-        plans.append(
-          refreshed_plan(
-            plan,
-            plans[0].client_params,
-            specs,
-            groups,
-            moved,
-            config.refresh_hysteresis,
-          )
+        phases.append(
+          [
+            refreshed_plan(
+              plan,
+              first.client_params,
+              specs,
+              groups,
+              moved,
+              config.refresh_hysteresis,
+            )
+            for plan, first in zip(plans, phases[0], strict=True)
+          ]
         )
   after = unheard_speech.measure(weights)
   logging.info("after: %s", _rates(after))
@@ -456,9 +493,13 @@ def main(argv: Sequence[str]) -> None:
       "round_policy": _finite(dataclasses.asdict(policy)),
       "faults": dataclasses.asdict(faults),
       "aggregation": dataclasses.asdict(aggregation),
-      "cohort_sampling": sampler.sampling,
+      "cohort_sampling": _COHORT_SAMPLING.value,
+      "tiers": [
+        {"name": tier.name, "cohort": tier.cohort, "share": tier.share}
+        for tier in device_tiers
+      ],
       "model": model_config.to_dict(),
-      "keep_rates": [of_phase.keep_rates for of_phase in plans],
+      "keep_rates": [keep_rates(device_tiers, plans) for plans in phases],
       "client_augment": dataclasses.asdict(CLIENT_AUGMENT),
       "server_augment": dataclasses.asdict(SERVER_AUGMENT),
       "max_bad_fraction": _MAX_BAD_FRACTION.value,
@@ -466,7 +507,8 @@ def main(argv: Sequence[str]) -> None:
     seed=config.seed,
     inputs=[
       model_path,
-      *plan_paths,
+      *([entry_point.user_path(_TIERS.value)] if _TIERS.value else []),
+      *(tier.plan_path for tier in device_tiers if tier.plan_path),
       *(u.audio_path for u in utterances),
       *(u.audio_path for u in unheard),
       *(u.audio_path for u in public),
@@ -476,10 +518,10 @@ def main(argv: Sequence[str]) -> None:
     metrics={
       "clients": len(data),
       "train_utterances": len(train_set.examples),
-      "server_params": sub_model.server_params,
-      "client_params": sub_model.client_params,
-      "download_bytes_per_client": process.download_bytes_per_client,
-      "upload_bytes_per_client": process.upload_bytes_per_client,
+      "server_params": tiers.server_params,
+      # The mean over a round's clients, where tiers differ.
+      **mean_sizes(sizes),
+      "tiers": sizes,
       "before": before,
       "after": after,
     },
@@ -497,6 +539,19 @@ def main(argv: Sequence[str]) -> None:
     time.monotonic() - started,
     out,
   )
+
+
+def _device_tiers(cohort: int) -> tuple[DeviceTier, ...]:
+  """The tiers that the flags ask for; one, if all clients are alike."""
+  if _TIERS.value and _PLAN.value:
+    raise InputError(
+      "found --plan and --tiers, expected one of them: name the plan of each"
+      " tier in the file"
+    )
+  if _TIERS.value:
+    return read_tiers(entry_point.user_path(_TIERS.value), cohort)
+  plan_path = entry_point.user_path(_PLAN.value) if _PLAN.value else None
+  return (DeviceTier("all", cohort, plan_path, share=1.0),)
 
 
 def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:

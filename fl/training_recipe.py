@@ -8,8 +8,8 @@ import tensorflow_federated as tff
 
 from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
-from fl.dropout.selection import UnitSelection
 from fl.dropout.sub_model import VariableSpec
+from fl.dropout.tiers import Tiers
 from fl.faults.fault_lab import FaultConfig
 from fl.federated_config import FederatedConfig
 from fl.processes.aggregation import AggregationConfig
@@ -37,21 +37,21 @@ _REHEARSAL_LEARNING_RATE = 1e-3
 
 def build_process(
   config: FederatedConfig,
-  plan: DropoutPlan,
+  plans: Sequence[DropoutPlan],
   model_config: ConformerConfig,
-  selection: UnitSelection,
+  tiers: Tiers,
   specs: Sequence[VariableSpec],
   data: ClientData,
   aggregation: AggregationConfig,
   faults: FaultConfig,
 ) -> FederatedProcess:
-  """Builds a run's rounds for the sub-models of a plan.
+  """Builds a run's rounds for the sub-models of its plans.
 
   Args:
     config: of the run.
-    plan: how wide the clients' layers are.
+    plans: how wide the clients' layers are, in each tier.
     model_config: of the server's model.
-    selection: which units each client gets.
+    tiers: which units each client gets.
     specs: the server's variables.
     data: the clients' speech.
     aggregation: how one update is made of many.
@@ -69,32 +69,34 @@ def build_process(
       " neither: noise and rounding fill the zeros; train the model first, then"
       " prune it"
     )
-  # No more noise than the units left out: with both, clients learned slower and
-  # not better.
-  client_config = dataclasses.replace(
-    model_config.with_widths(plan.kept), dropout_rate=0.0
-  )
-  training = dataclasses.replace(
-    _local_training(
-      config,
-      lambda: build_ctc_model(client_config),
-      config.client_learning_rate,
-    ),
-    proximal_strength=config.proximal_strength,
-    variational_noise=(
-      (lambda r: tf.constant(config.variational_noise))
-      if config.variational_noise
-      else None
-    ),
-    max_update_norm=config.max_update_norm,
-    sabotage=faults.sabotage if faults.sabotages else None,
-  )
+
+  def training(plan: DropoutPlan) -> LocalTraining:
+    # No more noise than the units left out: with both, clients learned slower
+    # and not better.
+    client_config = dataclasses.replace(
+      model_config.with_widths(plan.kept), dropout_rate=0.0
+    )
+    return dataclasses.replace(
+      _local_training(
+        config,
+        lambda: build_ctc_model(client_config),
+        config.client_learning_rate,
+      ),
+      proximal_strength=config.proximal_strength,
+      variational_noise=(
+        (lambda r: tf.constant(config.variational_noise))
+        if config.variational_noise
+        else None
+      ),
+      max_update_norm=config.max_update_norm,
+      sabotage=faults.sabotage if faults.sabotages else None,
+    )
+
   return build_federated_process(
     specs,
-    selection,
-    training,
+    tiers,
+    [training(plan) for plan in plans],
     data.batch_spec,
-    len(data),
     # The mean update of clients that ran Adam is at first about 5e-3 a weight.
     # An epsilon near that lets the server keep its proportions (Reddi et al.
     # 2021, "Adaptive Federated Optimization", section 4: tau); more momentum
@@ -110,7 +112,7 @@ def build_process(
 
 def build_rehearsal(
   config: FederatedConfig,
-  plan: DropoutPlan,
+  plans: Sequence[DropoutPlan],
   model_config: ConformerConfig,
   public_set: ExampleSet,
 ) -> Rehearsal | None:
@@ -118,7 +120,7 @@ def build_rehearsal(
 
   Args:
     config: of the run.
-    plan: how wide the clients' layers are.
+    plans: how wide the clients' layers are, in each tier.
     model_config: of the server's model.
     public_set: the server's speech.
 
@@ -137,9 +139,10 @@ def build_rehearsal(
       start_step=start,
     )
 
+  whole = all(plan.is_whole for plan in plans)
   # With whole units left out, as in pre-training, where what the clients get in
   # the next round are parts of this model.
-  least_keep_rate = None if plan.is_whole else LEAST_UNIT_KEEP_RATE
+  least_keep_rate = None if whole else LEAST_UNIT_KEEP_RATE
   training = _local_training(
     config,
     lambda: build_ctc_model(model_config, least_unit_keep_rate=least_keep_rate),

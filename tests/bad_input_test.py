@@ -289,6 +289,22 @@ class BadInputTest(absltest.TestCase):
     )
     self.assert_refused(outcome, "batch norm", "norm='group'")
 
+  def test_device_tiers(self):
+    arguments = ["--model=model", f"--corpus={self.corpus}", "--cohort=2"]
+    path = os.path.join(self.create_tempdir().full_path, "tiers.json")
+    tier = {"name": "phone", "cohort": 2, "speakers": ["nobody"]}
+    pathlib.Path(path).write_text(
+      json.dumps({"schema_version": 1, "tiers": [tier]})
+    )
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--tiers={path}", f"--plan={self.plan}"
+    )
+    self.assert_refused(outcome, "--plan and --tiers", "one of them")
+    outcome = self.run_into_out(
+      "fl.train_main", *arguments, f"--tiers={path}", "--rehearsal_steps=0"
+    )
+    self.assert_refused(outcome, "the speaker nobody", "the tier phone")
+
   def test_tflite_files(self):
     arguments = [f"--corpus={self.corpus}"]
     for name, fraction, phrase in (

@@ -20,6 +20,7 @@ from benchmarks.systems.workload import (
 )
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, flatten, variable_specs
+from fl.dropout.tiers import one_tier
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import build_federated_process
 from fl.runtime.heap import give_back_freed_memory
@@ -65,17 +66,18 @@ def ours(
   weights = flatten(model.trainable_variables).numpy()
   process = build_federated_process(
     specs,
-    RandomUnits(SubModel(specs, [], {}), 0, "client"),
-    LocalTraining(
-      build_model=lambda: build_ctc_model(config),
-      objective=ctc_objective,
-      optimizer=_client_optimizer(),
-      learning_rate=lambda round_number: tf.constant(LEARNING_RATE),
-      clip_norm=CLIP_NORM,
-      seed=0,
-    ),
+    one_tier(RandomUnits(SubModel(specs, [], {}), 0, "client"), clients),
+    [
+      LocalTraining(
+        build_model=lambda: build_ctc_model(config),
+        objective=ctc_objective,
+        optimizer=_client_optimizer(),
+        learning_rate=lambda round_number: tf.constant(LEARNING_RATE),
+        clip_norm=CLIP_NORM,
+        seed=0,
+      )
+    ],
     batch_spec(),
-    clients,
     tff.learning.optimizers.build_sgdm(1.0),
     lambda round_number: tf.constant(1.0),
   )

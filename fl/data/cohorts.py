@@ -1,6 +1,7 @@
 """Which clients take part in a round."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class CohortSampler:
       `by_utterances`: distinct, in proportion to their utterances; `poisson`:
       each client takes part or not by a coin of its own, as the accounting of
       differential privacy with amplification by sampling supposes.
+    stream: keeps apart what several samplers of a run draw.
 
   Raises:
     InputError: the cohort is empty or larger than the population, or the
@@ -35,6 +37,7 @@ class CohortSampler:
   cohort: int
   seed: int
   sampling: str
+  stream: int = 0
 
   def __post_init__(self):
     if self.sampling not in SAMPLINGS:
@@ -64,7 +67,9 @@ class CohortSampler:
       Client numbers, ascending; distinct but for `with_replacement`.
     """
     entropy = [self.seed, round_number] + ([attempt] if attempt else [])
-    draw = np.random.default_rng(entropy)
+    # The first stream's draws are what they were before there were others.
+    key = (self.stream,) if self.stream else ()
+    draw = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=key))
     clients = len(self.utterances)
     if self.sampling == "poisson":
       drawn = np.flatnonzero(draw.random(clients) < self.probability)
@@ -76,3 +81,63 @@ class CohortSampler:
         clients, self.cohort, replace=self.sampling == "with_replacement"
       )
     return sorted(drawn.tolist())
+
+
+@dataclasses.dataclass(frozen=True)
+class TieredSampler:
+  """Draws so many clients of each device tier.
+
+  Attributes:
+    of_client: the number of each client's tier, in the order of their numbers.
+    samplers: of each tier, which know its clients by their order in it.
+  """
+
+  of_client: tuple[int, ...]
+  samplers: tuple[CohortSampler, ...]
+
+  def draw(self, round_number: int, attempt: int = 0) -> list[int]:
+    """Draws a cohort; see `CohortSampler.draw`."""
+    tiers = np.array(self.of_client)
+    drawn = [
+      np.flatnonzero(tiers == tier)[sampler.draw(round_number, attempt)]
+      for tier, sampler in enumerate(self.samplers)
+    ]
+    return sorted(np.concatenate(drawn).tolist())
+
+
+def tiered_sampler(
+  utterances: Sequence[int],
+  of_client: Sequence[int],
+  cohorts: Sequence[int],
+  seed: int,
+  sampling: str,
+) -> TieredSampler:
+  """Returns the sampler of a run with device tiers.
+
+  Args:
+    utterances: how many each client has, in the order of their numbers.
+    of_client: the number of each client's tier.
+    cohorts: how many clients of each tier take part in a round.
+    seed: of the run.
+    sampling: how a tier's clients are drawn; see `CohortSampler`.
+
+  Raises:
+    InputError: see `CohortSampler`.
+  """
+  return TieredSampler(
+    tuple(of_client),
+    tuple(
+      CohortSampler(
+        tuple(
+          count
+          for count, of in zip(utterances, of_client, strict=True)
+          if of == tier
+        ),
+        cohort,
+        seed,
+        sampling,
+        stream=tier,
+      )
+      for tier, cohort in enumerate(cohorts)
+    ),
+  )

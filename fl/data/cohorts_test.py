@@ -3,7 +3,7 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from fl.data.cohorts import SAMPLINGS, CohortSampler
+from fl.data.cohorts import SAMPLINGS, CohortSampler, tiered_sampler
 from lingvo_lite.stage.errors import InputError
 
 _UTTERANCES = (1, 1, 2, 2, 4, 4, 4, 6, 8, 8)
@@ -62,6 +62,46 @@ class CohortSamplerTest(parameterized.TestCase):
   def test_an_unknown_sampling_is_refused(self):
     with self.assertRaisesRegex(InputError, "--cohort_sampling=fair"):
       _sampler("fair")
+
+
+class TieredSamplerTest(parameterized.TestCase):
+  @parameterized.parameters(*SAMPLINGS)
+  def test_one_tier_draws_what_a_sampler_without_tiers_does(self, sampling):
+    tiered = tiered_sampler(_UTTERANCES, (0,) * 10, [4], 1, sampling)
+    plain = _sampler(sampling)
+    for number, attempt in ((0, 0), (7, 0), (7, 1)):
+      self.assertEqual(
+        tiered.draw(number, attempt), plain.draw(number, attempt)
+      )
+
+  def test_draws_so_many_of_each_tier(self):
+    of_client = (1, 0, 1, 0, 2, 1, 1, 0, 1, 1)
+    sampler = tiered_sampler(_UTTERANCES, of_client, [2, 3, 1], 1, "uniform")
+    counts = np.zeros(10)
+    for number in range(600):
+      cohort = sampler.draw(number)
+      self.assertEqual(
+        sorted(of_client[client] for client in cohort), [0, 0, 1, 1, 1, 2]
+      )
+      self.assertEqual(cohort, sorted(set(cohort)))
+      counts[cohort] += 1
+    # Of three clients two, of six three, of one that one. Standard deviation of
+    # a mean of 600 coins: 0.02.
+    chances = np.array([2 / 3, 1 / 2, 1])[list(of_client)]
+    np.testing.assert_allclose(counts / 600, chances, atol=0.07)
+
+  def test_tiers_draw_independently(self):
+    of_client = (0,) * 5 + (1,) * 5
+    sampler = tiered_sampler((1,) * 10, of_client, [1, 1], 1, "uniform")
+    same = np.mean(
+      [np.diff(sampler.draw(number))[0] == 5 for number in range(500)]
+    )
+    # One in five by chance; always, were the draws the same.
+    self.assertBetween(same, 0.1, 0.3)
+
+  def test_a_tier_with_fewer_clients_than_its_cohort_is_refused(self):
+    with self.assertRaisesRegex(InputError, "expected 1 to the 1 clients"):
+      tiered_sampler((1, 1, 1), (0, 0, 1), [1, 2], 1, "uniform")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import UnitSelection
+from fl.dropout.tiers import Tiers
 from fl.privacy.privacy_config import PrivacyConfig
 from fl.processes.aggregator import build_aggregator
 from fl.processes.factory_aggregator import build_factory_aggregator
@@ -97,8 +97,16 @@ class AggregationConfig:
       or self.rule == "clipped_mean"
     )
 
-  def check_selection(self, selection: UnitSelection) -> None:
+  def check_tiers(self, tiers: Tiers) -> None:
     """Raises InputError where the clients' selections do not go with it."""
+    selection, *others = tiers.selections
+    if self.uses_factory and others:
+      raise InputError(
+        "found --tiers with --privacy, --secure_aggregation, --compress_updates"
+        " or --aggregation=clipped_mean, expected one size of sub-models for"
+        " all clients, by --plan: what clips, masks, encodes or adds noise is"
+        " made for the sum of vectors of one size"
+      )
     whole = selection.sub_model.is_whole
     if self.uses_factory and not selection.is_shared and not whole:
       raise InputError(
@@ -117,25 +125,26 @@ class AggregationConfig:
 
 
 def build_chosen_aggregator(
-  selection: UnitSelection, config: AggregationConfig, cohort: int
+  tiers: Tiers, config: AggregationConfig, cohort: int
 ) -> tff.templates.MeasuredProcess:
   """Builds the aggregator slot that a configuration asks for.
 
   Args:
-    selection: who held which units.
+    tiers: who held which units.
     config: the choice.
     cohort: clients a round, the mean's denominator under differential privacy.
 
   Raises:
     InputError: the clients' selections do not go with the choice.
   """
-  config.check_selection(selection)
+  config.check_tiers(tiers)
   if config.rule == "trimmed_mean":
-    return build_order_aggregator(selection, config.trim_fraction)
+    return build_order_aggregator(tiers, config.trim_fraction)
   if config.rule == "median":
-    return build_order_aggregator(selection, 0.5)
+    return build_order_aggregator(tiers, 0.5)
   if not config.uses_factory:
-    return build_aggregator(selection)
+    return build_aggregator(tiers)
+  (selection,) = tiers.selections
   return build_factory_aggregator(
     selection, _factory(config, cohort, selection.sub_model.client_params)
   )

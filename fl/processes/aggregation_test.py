@@ -8,6 +8,7 @@ from absl.testing import parameterized
 
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, VariableSpec
+from fl.dropout.tiers import one_tier
 from fl.privacy.privacy_config import PrivacyConfig
 from fl.processes.aggregation import (
   AggregationConfig,
@@ -28,6 +29,10 @@ def _selection(kept=8, scope="round", size=8):
   groups = [_GROUP] if size == 8 else []
   counts = {"hidden": kept} if groups else {}
   return RandomUnits(SubModel(specs, groups, counts), 3, scope)
+
+
+def _alike(selection):
+  return one_tier(selection, 6)
 
 
 def _messages(updates, weights=None, round_number=0):
@@ -80,7 +85,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters("trimmed_mean", "median")
   def test_one_liar_among_five_moves_little(self, rule):
     config = AggregationConfig(rule=rule, trim_fraction=0.25)
-    process = build_chosen_aggregator(_selection(), config, 5)
+    process = build_chosen_aggregator(_alike(_selection()), config, 5)
     honest = np.random.default_rng(0).normal(size=[4, 8]).astype(np.float32)
     lie = np.full([1, 8], 1e6, np.float32)
     turned_down = np.zeros([1, 8], np.float32)
@@ -94,7 +99,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
   def test_the_median_of_sub_models_is_over_those_who_held_a_weight(self):
     selection = _selection(kept=4, scope="client")
     process = build_chosen_aggregator(
-      selection, AggregationConfig(rule="median"), 5
+      _alike(selection), AggregationConfig(rule="median"), 5
     )
     updates = np.random.default_rng(1).normal(size=[5, 4]).astype(np.float32)
     output = self.next(process, _messages(updates))
@@ -119,7 +124,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
       # 256 levels over each update's range of about 0.8, times its weight.
       (AggregationConfig(compressed=True), 5e-3),
     ):
-      process = build_chosen_aggregator(selection, config, 3)
+      process = build_chosen_aggregator(_alike(selection), config, 3)
       output = self.next(process, _messages(updates, weights))
       self.assertAllClose(output.result.update, expected, atol=atol)
       self.assertNotAllEqual(output.result.update, expected)
@@ -140,7 +145,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
     config = AggregationConfig(
       privacy=PrivacyConfig("gaussian", 1e-6, clip_norm=1.0)
     )
-    process = build_chosen_aggregator(selection, config, 4)
+    process = build_chosen_aggregator(_alike(selection), config, 4)
     update = self.next(process, _messages(updates)).result.update
     expected = np.zeros(8)
     expected[where[:2]] = [0.25, 0.125]
@@ -150,7 +155,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
     config = AggregationConfig(
       privacy=PrivacyConfig("gaussian", 2.0, clip_norm=1.0)
     )
-    process = build_chosen_aggregator(selection, config, 4)
+    process = build_chosen_aggregator(_alike(selection), config, 4)
     results = [self.next(process, _messages(updates)).result for _ in range(30)]
     unheld = np.setdiff1d(np.arange(8), where)
     noise = np.array([r.update for r in results]) - expected
@@ -161,7 +166,7 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_a_clipped_mean_leaves_a_wild_update_out(self):
     process = build_chosen_aggregator(
-      _selection(), AggregationConfig(rule="clipped_mean"), 3
+      _alike(_selection()), AggregationConfig(rule="clipped_mean"), 3
     )
     updates = np.full([3, 8], 0.01, np.float32)
     updates[2] = 1e5
@@ -188,10 +193,10 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
       AggregationConfig(privacy=PrivacyConfig("gaussian")),
     ):
       with self.assertRaisesRegex(InputError, "expected --mask_scope=round"):
-        build_chosen_aggregator(_selection(4, "client"), config, 2)
+        build_chosen_aggregator(_alike(_selection(4, "client")), config, 2)
     tree = AggregationConfig(privacy=PrivacyConfig("tree"))
     with self.assertRaisesRegex(InputError, "expected the full model"):
-      build_chosen_aggregator(_selection(4, "round"), tree, 2)
+      build_chosen_aggregator(_alike(_selection(4, "round")), tree, 2)
 
 
 if __name__ == "__main__":

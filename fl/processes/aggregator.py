@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import UnitSelection
-from fl.processes.messages import ClientMessage
+from fl.dropout.tiers import Tiers
+from fl.processes.messages import client_message_type
 
 
 class MeanUpdate(NamedTuple):
@@ -30,7 +29,7 @@ class _Sums(NamedTuple):
   weights: tf.Tensor
 
 
-def build_aggregator(selection: UnitSelection) -> tff.templates.MeasuredProcess:
+def build_aggregator(tiers: Tiers) -> tff.templates.MeasuredProcess:
   """Builds the aggregator slot.
 
   `initialize`: ( -> <>@SERVER)
@@ -40,35 +39,27 @@ def build_aggregator(selection: UnitSelection) -> tff.templates.MeasuredProcess:
   update[i] = sum_c w_c d_c[i] / sum_c w_c, over the clients c that held i.
 
   Args:
-    selection: who held which units.
+    tiers: who held which units.
   """
-  sub_model = selection.sub_model
-  message_type = tff.to_type(
-    ClientMessage(
-      tff.TensorType(np.float32, [sub_model.client_params]),
-      np.float32,
-      np.float32,
-      np.int32,
-      np.int32,
-    )
-  )
+  message_type = client_message_type(tiers.client_params)
 
   @tff.tensorflow.computation
   def zero():
-    zeros = tf.zeros([sub_model.server_params])
+    zeros = tf.zeros([tiers.server_params])
     return _Sums(zeros, zeros)
 
   sums_type = zero.type_signature.result
 
   @tff.tensorflow.computation(sums_type, message_type)
   def accumulate(sums, message):
-    updates, weights = sub_model.scatter_add(
+    updates, weights = tiers.scatter_add(
       [sums.updates, sums.weights],
       [
         message.update * message.weight,
-        tf.fill([sub_model.client_params], message.weight),
+        tf.fill(tf.shape(message.update), message.weight),
       ],
-      selection.units(message.round_number, message.client),
+      message.round_number,
+      message.client,
     )
     return _Sums(updates, weights)
 

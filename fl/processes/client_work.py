@@ -11,8 +11,14 @@ import tensorflow_federated as tff
 
 from fl.dropout.selection import fold_in
 from fl.dropout.sub_model import flatten, unflatten
+from fl.dropout.tiers import Tiers
 from fl.processes.admission import admit
-from fl.processes.messages import ClientMessage, Rejections, ServerMessage
+from fl.processes.messages import (
+  ClientMessage,
+  Rejections,
+  ServerMessage,
+  server_message_type,
+)
 from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
 
 BuildModel = Callable[[], tf.keras.Model]
@@ -60,8 +66,8 @@ class LocalTraining:
 
 
 def build_client_work(
-  training: LocalTraining,
-  client_shapes: tuple[tuple[int, ...], ...],
+  trainings: Sequence[LocalTraining],
+  tiers: Tiers,
   batch_spec: Mapping[str, tf.TensorSpec],
 ) -> tff.templates.MeasuredProcess:
   """Builds the client work slot.
@@ -69,36 +75,60 @@ def build_client_work(
   `initialize`: ( -> <>@SERVER)
   `next`: (<<>@SERVER, ServerMessage@CLIENTS, {int32[1]}@CLIENTS,
   {Batch*}@CLIENTS> -> <state=<>@SERVER, result=ClientMessage@CLIENTS,
-  measurements=<loss=float32, steps=int32, rejected=Rejections>@SERVER>)
+  measurements=<loss=float32, steps=int32, rejected=Rejections>@SERVER>); with
+  several tiers there are also <tier_clients=int32[K], tier_loss=float32[K]>, of
+  those that were accepted.
 
-  The model is built inside the computation, and trained by one graph: that way
-  `training=True` is real.
+  The models are built inside the computation, and trained by one graph: that
+  way `training=True` is real.
 
   Args:
-    training: how a client trains.
-    client_shapes: of the sub-model's variables, in its order.
+    trainings: how a client of each tier trains.
+    tiers: which sub-models there are.
     batch_spec: what a client's data set is made of.
   """
-  params = sum(int(np.prod(shape)) for shape in client_shapes)
-  message_type = tff.to_type(
-    ServerMessage(
-      tff.SequenceType(tff.TensorType(np.float32, [params])),
-      tff.TensorType(np.int32),
-    )
-  )
+  message_type = server_message_type(tiers.client_params)
   key_type = tff.TensorType(np.int32, [1])
   batches_type = tff.SequenceType(tff.types.tensorflow_to_type(batch_spec))
 
   @tff.tensorflow.computation(message_type, key_type, batches_type)
   def work(message, key, batches):
     step_seed = StepSeed()
-    model = with_seeded_dropout(training.build_model(), step_seed)
-    found = tuple(tuple(v.shape.as_list()) for v in model.trainable_variables)
-    if found != client_shapes or model.non_trainable_variables:
-      raise ValueError(
-        "build_model makes another model than the sub-model's shapes say"
+    # Outside of the branches: variables are made once.
+    models = []
+    for training, selection in zip(trainings, tiers.selections, strict=True):
+      model = with_seeded_dropout(training.build_model(), step_seed)
+      found = tuple(tuple(v.shape.as_list()) for v in model.trainable_variables)
+      shapes = selection.sub_model.client_shapes
+      if found != shapes or model.non_trainable_variables:
+        raise ValueError(
+          "build_model makes another model than the sub-model's shapes say"
+        )
+      models.append(model)
+
+    def of_tier(tier):
+      return _train(
+        trainings[tier], models[tier], step_seed, message, key[0], batches
       )
-    return _train(training, model, step_seed, message, key[0], batches)
+
+    return tiers.branch(key[0], of_tier)
+
+  @tff.tensorflow.computation(np.int32, np.float32, np.float32)
+  def in_its_tier(client, weight, loss):
+    tier = tf.gather(tf.constant(tiers.of_client), client)
+    place = tf.one_hot(tier, len(tiers.selections))
+    return {
+      "clients": tf.cast(place, tf.int32) * tf.cast(weight > 0, tf.int32),
+      "weights": place * weight,
+      "losses": place * weight * loss,
+    }
+
+  tiers_type = tff.TensorType(np.float32, [len(tiers.selections)])
+
+  @tff.tensorflow.computation(tiers_type, tiers_type)
+  def ratio(losses, weights):
+    # Not a number where nobody came.
+    return losses / weights
 
   @tff.federated_computation
   def initialize():
@@ -112,15 +142,24 @@ def build_client_work(
   )
   def next_fn(state, message, keys, batches):
     sent = tff.federated_map(work, (message, keys, batches))
-    measurements = tff.federated_zip(
-      {
-        "loss": tff.federated_mean(sent.message.loss, sent.message.weight),
-        "steps": tff.federated_sum(sent.steps),
-        "rejected": tff.federated_sum(sent.rejections),
-      }
-    )
+    measurements = {
+      "loss": tff.federated_mean(sent.message.loss, sent.message.weight),
+      "steps": tff.federated_sum(sent.steps),
+      "rejected": tff.federated_sum(sent.rejections),
+    }
+    if len(tiers.selections) > 1:
+      sums = tff.federated_sum(
+        tff.federated_map(
+          in_its_tier,
+          (sent.message.client, sent.message.weight, sent.message.loss),
+        )
+      )
+      measurements["tier_clients"] = sums["clients"]
+      measurements["tier_loss"] = tff.federated_map(
+        ratio, (sums["losses"], sums["weights"])
+      )
     return tff.templates.MeasuredProcessOutput(
-      state, sent.message, measurements
+      state, sent.message, tff.federated_zip(measurements)
     )
 
   return tff.templates.MeasuredProcess(initialize, next_fn)

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import UnitSelection
 from fl.dropout.sub_model import VariableSpec, flatten, unflatten
+from fl.dropout.tiers import Tiers
 from fl.processes.aggregation import (
   AggregationConfig,
   build_chosen_aggregator,
@@ -17,27 +17,32 @@ from fl.processes.aggregation import (
 from fl.processes.client_work import LocalTraining, Schedule, build_client_work
 from fl.processes.distributor import build_distributor
 from fl.processes.finalizer import build_finalizer
-from fl.processes.messages import type_bytes
+from fl.processes.messages import (
+  client_message_type,
+  server_message_type,
+  type_bytes,
+)
 
 
 class FederatedProcess(tff.learning.templates.LearningProcess):
   """A learning process that knows what it sends.
 
   Attributes:
-    download_bytes_per_client: what a client receives each round.
+    tiers: which units each client gets.
+    download_bytes_per_client: what a client of each tier receives each round.
     upload_bytes_per_client: what it sends.
   """
 
-  download_bytes_per_client: int
-  upload_bytes_per_client: int
+  tiers: Tiers
+  download_bytes_per_client: tuple[int, ...]
+  upload_bytes_per_client: tuple[int, ...]
 
 
 def build_federated_process(
   specs: Sequence[VariableSpec],
-  selection: UnitSelection,
-  training: LocalTraining,
+  tiers: Tiers,
+  trainings: Sequence[LocalTraining],
   batch_spec: Mapping[str, tf.TensorSpec],
-  num_clients: int,
   server_optimizer: tff.learning.optimizers.Optimizer,
   server_learning_rate: Schedule,
   aggregation: AggregationConfig = AggregationConfig(),
@@ -55,10 +60,9 @@ def build_federated_process(
 
   Args:
     specs: the full model's variables.
-    selection: which units each client gets.
-    training: what a client does.
+    tiers: which units each client gets, of all clients, sampled or not.
+    trainings: what a client of each tier does.
     batch_spec: what a client's data set is made of.
-    num_clients: how many clients there are, sampled or not.
     server_optimizer: applies the mean update.
     server_learning_rate: from the round number to that of the optimizer.
     aggregation: how one update is made of many.
@@ -67,12 +71,10 @@ def build_federated_process(
   Raises:
     InputError: the aggregation does not go with the selection.
   """
-  params = selection.sub_model.server_params
-  distributor = build_distributor(selection, num_clients)
-  client_work = build_client_work(
-    training, selection.sub_model.client_shapes, batch_spec
-  )
-  aggregator = build_chosen_aggregator(selection, aggregation, cohort)
+  params = tiers.server_params
+  distributor = build_distributor(tiers)
+  client_work = build_client_work(trainings, tiers, batch_spec)
+  aggregator = build_chosen_aggregator(tiers, aggregation, cohort)
   finalizer = build_finalizer(server_optimizer, server_learning_rate, params)
   weights_type = tff.TensorType(np.float32, [params])
 
@@ -147,14 +149,13 @@ def build_federated_process(
   process = FederatedProcess(
     initialize, next_fn, get_model_weights, set_model_weights
   )
-  process.download_bytes_per_client = type_bytes(
-    distributor.next.type_signature.result.result
+  process.tiers = tiers
+  sizes = [s.sub_model.client_params for s in tiers.selections]
+  process.download_bytes_per_client = tuple(
+    type_bytes(server_message_type(size)) for size in sizes
   )
-  message_type = client_work.next.type_signature.result.result.member
-  client_params = selection.sub_model.client_params
-  process.upload_bytes_per_client = (
-    type_bytes(message_type)
-    - type_bytes(message_type.update)
-    + upload_values_bytes(aggregation, client_params)
+  process.upload_bytes_per_client = tuple(
+    type_bytes(client_message_type(0)) + upload_values_bytes(aggregation, size)
+    for size in sizes
   )
   return process

@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 from fl.dropout.message_sizes import download_bytes, upload_bytes
 from fl.dropout.selection import RandomUnits
 from fl.dropout.sub_model import SubModel, flatten, variable_specs
+from fl.dropout.tiers import one_tier
 from fl.processes.client_work import LocalTraining, build_client_work
 from fl.processes.compose import build_federated_process
 from fl.processes.distributor import build_distributor
@@ -79,18 +80,19 @@ def _process(
   selection = RandomUnits(sub_model, 3, scope)
   process = build_federated_process(
     specs,
-    selection,
-    LocalTraining(
-      build_client_model,
-      _squared_error,
-      _OPTIMIZERS.build_sgdm(client_rate),
-      lambda round_number: tf.constant(client_rate),
-      clip_norm=None,
-      seed=3,
-      **training,
-    ),
+    one_tier(selection, 8),
+    [
+      LocalTraining(
+        build_client_model,
+        _squared_error,
+        _OPTIMIZERS.build_sgdm(client_rate),
+        lambda round_number: tf.constant(client_rate),
+        clip_norm=None,
+        seed=3,
+        **training,
+      )
+    ],
     batch,
-    num_clients=8,
     server_optimizer=optimizer or _OPTIMIZERS.build_sgdm(server_rate),
     server_learning_rate=lambda round_number: tf.constant(server_rate),
   )
@@ -344,23 +346,28 @@ class ComposeTest(tf.test.TestCase):
     )
     params = selection.sub_model.client_params
     self.assertEqual(params, 11)
-    self.assertEqual(process.download_bytes_per_client, download_bytes(params))
-    self.assertEqual(process.upload_bytes_per_client, upload_bytes(params))
+    self.assertEqual(
+      process.download_bytes_per_client, (download_bytes(params),)
+    )
+    self.assertEqual(process.upload_bytes_per_client, (upload_bytes(params),))
 
   def test_the_tensors_that_cross_weigh_what_the_sizes_say(self):
     specs = variable_specs(_model())
     sub_model = SubModel(specs, [_HIDDEN], {"hidden": 2})
-    distributor = build_distributor(RandomUnits(sub_model, 3, "client"), 8)
+    tiers = one_tier(RandomUnits(sub_model, 3, "client"), 8)
+    distributor = build_distributor(tiers)
     work = build_client_work(
-      LocalTraining(
-        lambda: _model(hidden=2),
-        _squared_error,
-        _OPTIMIZERS.build_sgdm(0.1),
-        lambda round_number: tf.constant(0.1),
-        clip_norm=None,
-        seed=3,
-      ),
-      sub_model.client_shapes,
+      [
+        LocalTraining(
+          lambda: _model(hidden=2),
+          _squared_error,
+          _OPTIMIZERS.build_sgdm(0.1),
+          lambda round_number: tf.constant(0.1),
+          clip_norm=None,
+          seed=3,
+        )
+      ],
+      tiers,
       _BATCH,
     )
     keys = [np.array([client], np.int32) for client in (1, 6)]

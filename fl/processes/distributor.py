@@ -4,13 +4,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import UnitSelection
+from fl.dropout.tiers import Tiers
 from fl.processes.messages import ServerMessage
 
 
-def build_distributor(
-  selection: UnitSelection, num_clients: int
-) -> tff.templates.MeasuredProcess:
+def build_distributor(tiers: Tiers) -> tff.templates.MeasuredProcess:
   """Builds the distributor slot.
 
   `initialize`: ( -> int32@SERVER), the round number.
@@ -20,11 +18,9 @@ def build_distributor(
   The server cuts the slices out; a client receives nothing else.
 
   Args:
-    selection: who gets which units.
-    num_clients: how many clients there are, sampled or not.
+    tiers: who gets which units, of all clients, sampled or not.
   """
-  sub_model = selection.sub_model
-  weights_type = tff.TensorType(np.float32, [sub_model.server_params])
+  weights_type = tff.TensorType(np.float32, [tiers.server_params])
   database_type = tff.to_type((weights_type, np.int32))
 
   @tff.federated_computation
@@ -34,7 +30,7 @@ def build_distributor(
   @tff.tensorflow.computation(database_type, np.int32)
   def select(database, client):
     weights, round_number = database
-    return sub_model.extract(weights, selection.units(round_number, client))
+    return tiers.extract(weights, round_number, client)
 
   @tff.tensorflow.computation(np.int32)
   def increment(round_number):
@@ -46,7 +42,8 @@ def build_distributor(
     tff.FederatedType(tff.TensorType(np.int32, [1]), tff.CLIENTS),
   )
   def next_fn(round_number, weights, clients):
-    largest = tff.federated_value(np.int32(num_clients - 1), tff.SERVER)
+    last = np.int32(len(tiers.of_client) - 1)
+    largest = tff.federated_value(last, tff.SERVER)
     slices = tff.federated_select(
       clients, largest, tff.federated_zip((weights, round_number)), select
     )

@@ -6,7 +6,7 @@ import tensorflow_federated as tff
 
 from fl.dropout.selection import UnitSelection
 from fl.processes.aggregator import MeanUpdate
-from fl.processes.messages import ClientMessage
+from fl.processes.messages import client_message_type
 
 
 def build_factory_aggregator(
@@ -41,9 +41,7 @@ def build_factory_aggregator(
     if weighted
     else factory.create(update_type)
   )
-  message_type = tff.to_type(
-    ClientMessage(update_type, np.float32, np.float32, np.int32, np.int32)
-  )
+  message_type = client_message_type(sub_model.client_params)
 
   @tff.tensorflow.computation(update_type, np.int32)
   def put_back(update, round_number):

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -52,6 +53,32 @@ class Rejections(NamedTuple):
   misshapen: tf.Tensor
   not_finite: tf.Tensor
   oversized: tf.Tensor
+
+
+def server_message_type(params: int | None) -> tff.Type:
+  """Returns the type of what a client receives.
+
+  Args:
+    params: of its sub-model; None: clients have different ones.
+  """
+  return tff.to_type(
+    ServerMessage(
+      tff.SequenceType(tff.TensorType(np.float32, [params])), np.int32
+    )
+  )
+
+
+def client_message_type(params: int | None) -> tff.Type:
+  """Returns the type of what a client sends; see `server_message_type`."""
+  return tff.to_type(
+    ClientMessage(
+      tff.TensorType(np.float32, [params]),
+      np.float32,
+      np.float32,
+      np.int32,
+      np.int32,
+    )
+  )
 
 
 def type_bytes(type_spec: tff.Type) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl.dropout.selection import UnitSelection
+from fl.dropout.tiers import Tiers
 from fl.processes.aggregator import MeanUpdate
-from fl.processes.messages import ClientMessage
+from fl.processes.messages import client_message_type
 
 
 class _Collected(NamedTuple):
@@ -51,7 +51,7 @@ def trimmed_mean(
 
 
 def build_order_aggregator(
-  selection: UnitSelection, trim_fraction: float
+  tiers: Tiers, trim_fraction: float
 ) -> tff.templates.MeasuredProcess:
   """Builds the aggregator slot with a trimmed mean, or the median.
 
@@ -62,23 +62,15 @@ def build_order_aggregator(
   Each coordinate is averaged over the clients that held it, all with the same
   weight: what a client says about its amount of data is not to be trusted
   either.
-  The server keeps all updates of a round at once, n x P values.
+  The server keeps all updates of a round at once, n x P values; those of narrow
+  tiers have zeros at their end until then.
 
   Args:
-    selection: who held which units.
+    tiers: who held which units.
     trim_fraction: see `trimmed_mean`; 0.5 is the median.
   """
-  sub_model = selection.sub_model
-  params = sub_model.client_params
-  message_type = tff.to_type(
-    ClientMessage(
-      tff.TensorType(np.float32, [params]),
-      np.float32,
-      np.float32,
-      np.int32,
-      np.int32,
-    )
-  )
+  params = tiers.largest_client_params
+  message_type = client_message_type(tiers.client_params)
   collected_type = tff.to_type(
     _Collected(
       tff.TensorType(np.float32, [None, params]),
@@ -98,8 +90,10 @@ def build_order_aggregator(
   def accumulate(collected, message):
     # One that was turned down adds no row.
     rows = tf.cast(message.weight > 0, tf.int32)
+    update = tf.pad(message.update, [[0, params - tf.size(message.update)]])
+    update = tf.ensure_shape(update, [params])
     return _Collected(
-      tf.concat([collected.updates, message.update[tf.newaxis][:rows]], 0),
+      tf.concat([collected.updates, update[tf.newaxis][:rows]], 0),
       tf.concat([collected.rounds, message.round_number[tf.newaxis][:rows]], 0),
       tf.concat([collected.clients, message.client[tf.newaxis][:rows]], 0),
     )
@@ -112,15 +106,13 @@ def build_order_aggregator(
 
   @tff.tensorflow.computation(collected_type)
   def report(collected):
-    zeros = tf.zeros([sub_model.server_params])
+    zeros = tf.zeros([tiers.server_params])
 
     def put_back(row):
       update, round_number, client = row
       return tuple(
-        sub_model.scatter_add(
-          [zeros, zeros],
-          [update, tf.ones_like(update)],
-          selection.units(round_number, client),
+        tiers.scatter_add(
+          [zeros, zeros], [update, tf.ones_like(update)], round_number, client
         )
       )
 
@@ -129,7 +121,7 @@ def build_order_aggregator(
       tuple(collected),
       fn_output_signature=(zeros.dtype, zeros.dtype),
     )
-    size = [-1, sub_model.server_params]
+    size = [-1, tiers.server_params]
     held = tf.reshape(counts, size) > 0
     mean = trimmed_mean(tf.reshape(updates, size), held, trim_fraction)
     return MeanUpdate(mean, tf.reduce_any(held, 0))
