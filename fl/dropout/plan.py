@@ -123,6 +123,8 @@ class DropoutPlan:
         kept={row["group"]: _kept_units(row) for row in rows},
         **{name: values[name] for name in fields - {"units", "kept"}},
       )
+    except InputError:
+      raise
     except (KeyError, TypeError, ValueError) as error:
       raise InputError(
         f"found {path} without a proper {error}, expected a dropout plan: make"

@@ -226,7 +226,7 @@ class PlanTest(parameterized.TestCase):
     ({"groups": 3}, "without a proper"),
     (
       {"groups": [{"group": "a", "units": 4, "kept_units": 1.5}]},
-      "cannot be split",
+      "^found 1.5 kept_units of a, expected whole units",
     ),
     (
       {
@@ -234,7 +234,7 @@ class PlanTest(parameterized.TestCase):
           {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.3}
         ]
       },
-      "1.2 of its 4 units",
+      "^found the keep rate 0.3 of a, 1.2 of its 4 units",
     ),
     (
       {
@@ -242,7 +242,7 @@ class PlanTest(parameterized.TestCase):
           {"group": "a", "units": 4, "kept_units": 1, "keep_rate": 0.0}
         ]
       },
-      "0 of its 4 units, expected the 1 kept_units",
+      "^found the keep rate 0.0 of a, 0 of its 4 units, expected the 1 kept",
     ),
   )
   def test_a_damaged_file_is_refused(self, damage, reason):
