@@ -207,7 +207,8 @@ class FederatedProgram:
     Returns:
       Who is left, and the simulated seconds of their training together.
     """
-    answering, client_seconds = [], 0.0
+    answering: list[int] = []
+    client_seconds = 0.0
     for client in self._sampler.draw(number, attempt):
       fault = self._faults.fault(number, client, attempt)
       duration_s = self._policy.duration_s(
