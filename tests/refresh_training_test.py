@@ -73,7 +73,8 @@ class RefreshTrainingTest(absltest.TestCase):
     manifest = read_json(os.path.join(folder, "manifest.json"), "a manifest")
     rows = read_json(os.path.join(folder, "training.json"), "rounds")["rows"]
     self.assertEqual([row["round"] for row in rows], [*range(1, _ROUNDS + 1)])
-    return manifest["config"]["keep_rates"], rows
+    phases = manifest["config"]["keep_rates"]
+    return [rates["all"] for rates in phases], rows
 
   def kill_after_rounds(self, count, out, hysteresis):
     process = subprocess.Popen(
