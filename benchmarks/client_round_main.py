@@ -19,7 +19,7 @@ from fl.data.client_data import ClientData
 from fl.dropout.plan import DropoutPlan
 from fl.dropout.sub_model import flatten, variable_specs
 from fl.training_recipe import CLIENT_AUGMENT
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -68,10 +68,7 @@ def main(argv: Sequence[str]) -> None:
   plans = [DropoutPlan.read(path) for path in plan_paths]
   for plan in plans:
     plan.check_model(config.to_dict())
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   train, _ = split_held_out(load_librispeech(os.path.join(corpus, "clients")))
   loaded = load_examples(
     train, CharacterVocabulary(), _MAX_BAD_FRACTION, must_align=True

@@ -32,7 +32,7 @@ from benchmarks.dynamic_sparsity_cells import (
 )
 from benchmarks.dynamic_sparsity_claims import claims, difference_interval
 from benchmarks.dynamic_sparsity_figure import write_figure
-from benchmarks.result_file import Claim, write_result
+from benchmarks.result_file import claims_table, write_result
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
@@ -128,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
   )
   print(_wer_table(rows, levels))
   print(_file_table(rows))
-  print(_claims(found))
+  print(claims_table(found))
   logging.info("written to %s and %s", results, figure)
 
 
@@ -222,15 +222,6 @@ def _file_table(rows: Sequence[Mapping[str, Any]]) -> str:
     f" {whole['switch_ms_median']:.4f} ms (median;"
     f" {whole['switch_ms_largest']:.4f} at most).",
   ]
-  return "\n".join(lines)
-
-
-def _claims(found: Sequence[Claim]) -> str:
-  lines = ["", "| claim | value | target | met |", "|---|--:|--:|---|"]
-  for claim in found:
-    value = "not measured" if claim.value is None else f"{claim.value:.4g}"
-    met = "yes" if claim.met else "no"
-    lines.append(f"| {claim.claim} | {value} | {claim.target} | {met} |")
   return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ from benchmarks.edge_timing import cold_start, time_streams
 from benchmarks.pocketsphinx_timing import pocketsphinx_row
 from benchmarks.result_file import write_result
 from benchmarks.tensorflowasr_timing import tensorflowasr_row
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
@@ -79,11 +79,7 @@ def main(argv: Sequence[str]) -> None:
     if _OUT.value
     else entry_point.default_folder("edge")
   )
-  corpus = (
-    entry_point.user_path(_CORPUS.value)
-    if _CORPUS.value
-    else extract_default_corpus(entry_point.default_folder("corpus"))
-  )
+  corpus = find_corpus(_CORPUS.value)
   utterances = load_librispeech(os.path.join(corpus, "eval"))
   spoken, _ = load_speech(
     _spread(utterances, _UTTERANCES.value), max_bad_fraction=0.05

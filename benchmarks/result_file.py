@@ -51,6 +51,16 @@ class Claim:
       ) from None
 
 
+def claims_table(claims: Sequence[Claim]) -> str:
+  """Returns the claims as a Markdown table, after an empty line."""
+  lines = ["", "| claim | value | target | met |", "|---|--:|--:|---|"]
+  for claim in claims:
+    value = "not measured" if claim.value is None else f"{claim.value:.4g}"
+    met = "yes" if claim.met else "no"
+    lines.append(f"| {claim.claim} | {value} | {claim.target} | {met} |")
+  return "\n".join(lines)
+
+
 def write_result(
   path: str,
   *,

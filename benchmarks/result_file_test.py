@@ -5,7 +5,7 @@ import os
 
 from absl.testing import absltest
 
-from benchmarks.result_file import Claim, write_result
+from benchmarks.result_file import Claim, claims_table, write_result
 from lingvo_lite.stage.errors import InputError
 
 
@@ -17,6 +17,16 @@ class ResultFileTest(absltest.TestCase):
     self.assertFalse(Claim("speed", 1.0, ">= 1.5").met)
     self.assertFalse(Claim("not measured", None, "<= 1").met)
     self.assertFalse(Claim("no number", float("nan"), "<= 1").met)
+
+  def test_the_table_says_what_was_not_measured(self):
+    claims = [Claim("size", 0.09412, "<= 0.1"), Claim("time", None, "<= 2")]
+    self.assertEqual(
+      claims_table(claims).splitlines()[3:],
+      [
+        "| size | 0.09412 | <= 0.1 | yes |",
+        "| time | not measured | <= 2 | no |",
+      ],
+    )
 
   def test_a_target_that_says_nothing_is_refused(self):
     for target in ("0.1", "< 0.1", "<= much", "<=0.1"):

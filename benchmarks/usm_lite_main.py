@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 from absl import flags, logging
 
-from benchmarks.result_file import Claim, write_result
+from benchmarks.result_file import claims_table, write_result
 from benchmarks.step_overhead import step_overhead
 from benchmarks.usm_lite_cell import (
   Setting,
@@ -179,7 +179,7 @@ def main(argv: Sequence[str]) -> None:
     claims=found,
   )
   print(_table(rows))
-  print(_claims(found))
+  print(claims_table(found))
   logging.info("written to %s and %s", results, figure)
 
 
@@ -296,15 +296,6 @@ def _bytes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = [f"{row['bytes_by_kind'][kind]:,}" for kind in kinds]
     lines.append(f"| {row['recipe']} | {' | '.join(cells)} |")
   return lines
-
-
-def _claims(found: Sequence[Claim]) -> str:
-  lines = ["", "| claim | value | target | met |", "|---|--:|--:|---|"]
-  for claim in found:
-    value = "not measured" if claim.value is None else f"{claim.value:.4g}"
-    met = "yes" if claim.met else "no"
-    lines.append(f"| {claim.claim} | {value} | {claim.target} | {met} |")
-  return "\n".join(lines)
 
 
 if __name__ == "__main__":

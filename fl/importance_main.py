@@ -42,7 +42,7 @@ from fl.importance.probes import (
   joint_parts,
   parts_of,
 )
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -120,10 +120,7 @@ def main(argv: Sequence[str]) -> None:
   initial = _values(initial_path, shapes)
   earlier = {path: _values(path, shapes) for path in earlier_paths}
 
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   speech = load_librispeech(os.path.join(corpus, "server"))
   _, held_out = split_held_out(speech)
   vocabulary = CharacterVocabulary()

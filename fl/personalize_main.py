@@ -32,7 +32,7 @@ from fl.personalization import (
 from fl.processes.client_work import LocalTraining
 from fl.runtime.local import local_runtime
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.metrics.recognition import Recognizer
@@ -93,10 +93,7 @@ def main(argv: Sequence[str]) -> None:
     if _OUT.value
     else entry_point.default_folder("personalization")
   )
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   model, model_config = load_model(model_path)
   specs = variable_specs(model)
   weights = flatten(model.trainable_variables).numpy()

@@ -38,7 +38,7 @@ from fl.importance.importance_file import (
   read_importance,
   speech_digest,
 )
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.model_file import load_model
@@ -115,10 +115,7 @@ def main(argv: Sequence[str]) -> None:
   importance_path = entry_point.user_path(_IMPORTANCE.value)
   model, config = load_model(model_path)
   specs, groups = variable_specs(model), unit_groups(config)
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   speech = load_librispeech(os.path.join(corpus, "server"))
   importances = read_importance(
     importance_path,

@@ -55,7 +55,7 @@ from fl.training_recipe import (
   build_process,
   build_rehearsal,
 )
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import ExampleSet, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -310,10 +310,7 @@ def main(argv: Sequence[str]) -> None:
   )
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
   device_tiers = _device_tiers(config.cohort)
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
 
   model, model_config = load_model(model_path)
   specs = variable_specs(model)

@@ -23,7 +23,7 @@ from absl import flags, logging
 
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -113,10 +113,7 @@ def main(argv: Sequence[str]) -> None:
   augment = SpecAugmentConfig(
     max_leading_silence_ms=_LEADING_SILENCE_MS if model_config.streams else 0
   )
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
 
   vocabulary = CharacterVocabulary()
   utterances = load_librispeech(os.path.join(corpus, "server"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.stage.errors import InputError
 from pipeline import stage_record
 from pipeline.chain import RunFolders, StageCommand, build_chain
@@ -94,9 +94,7 @@ def main(argv: Sequence[str]) -> None:
   )
   check_surroundings(config)
   started = time.monotonic()
-  corpus = config.corpus or extract_default_corpus(
-    entry_point.default_folder("corpus")
-  )
+  corpus = find_corpus(config.corpus)
   folders = RunFolders(config)
   stages = _run_chain(build_chain(config, folders, corpus), folders.logs)
   report = build_report(config, folders, corpus, stages, _command())

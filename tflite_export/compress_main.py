@@ -18,7 +18,7 @@ from absl import flags, logging
 
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import ExampleSet, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -103,10 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _load_speech() -> tuple[ExampleSet, list[str]]:
   """Returns the server's training speech and the paths it came from."""
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   train, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
   speech = load_examples(train, CharacterVocabulary(), _MAX_BAD_FRACTION.value)
   return speech, [example.utterance.audio_path for example in speech.examples]

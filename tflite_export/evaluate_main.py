@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import write_manifest
@@ -47,10 +47,7 @@ def main(argv: Sequence[str]) -> None:
   del argv
   started = time.monotonic()
   paths = [entry_point.user_path(path) for path in _MODELS.value]
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   spoken, skipped = load_speech(
     load_librispeech(os.path.join(corpus, "eval")), _MAX_BAD_FRACTION.value
   )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from lingvo_lite.data.default_corpus import NAME, extract_default_corpus
+from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import write_manifest
@@ -46,12 +46,8 @@ def main(argv: Sequence[str]) -> None:
   started = time.monotonic()
   folder = entry_point.user_path(_MODEL.value)
   dynamic, config = load_dynamic(folder)
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-    training_data = os.path.basename(corpus)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
-    training_data = f"synthetic speech ({NAME})"
+  corpus = find_corpus(_CORPUS.value)
+  training_data = corpus_description(_CORPUS.value)
   utterances = load_librispeech(os.path.join(corpus, "server"))
   chosen = utterances[:: max(1, len(utterances) // _UTTERANCES)][:_UTTERANCES]
   spoken, skipped = load_speech(chosen, max_bad_fraction=0.5)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from lingvo_lite.data.default_corpus import NAME, extract_default_corpus
+from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
@@ -54,12 +54,8 @@ def main(argv: Sequence[str]) -> None:
   models = [load_compressed(folder) for folder in folders]
   if _FULL_CONTEXT.value:
     models = [_with_full_context(*model) for model in models]
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-    training_data = os.path.basename(corpus)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
-    training_data = f"synthetic speech ({NAME})"
+  corpus = find_corpus(_CORPUS.value)
+  training_data = corpus_description(_CORPUS.value)
   utterances = load_librispeech(os.path.join(corpus, "server"))
   chosen = utterances[:: max(1, len(utterances) // _UTTERANCES)][:_UTTERANCES]
   speech, skipped = load_speech(chosen, max_bad_fraction=0.5)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from lingvo_lite.data.default_corpus import NAME, extract_default_corpus
+from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.errors import InputError
 from tflite_export.accuracy import transcribe_all
@@ -73,12 +73,8 @@ def main(argv: Sequence[str]) -> None:
     raise InputError(
       f"found the recipes {', '.join(recipes)}, expected each once"
     )
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-    name = os.path.basename(corpus)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
-    name = f"synthetic speech ({NAME})"
+  corpus = find_corpus(_CORPUS.value)
+  name = corpus_description(_CORPUS.value)
   spoken, _ = load_speech(
     load_librispeech(os.path.join(corpus, "eval")), _MAX_BAD_FRACTION.value
   )

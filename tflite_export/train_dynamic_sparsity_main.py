@@ -17,7 +17,7 @@ from absl import flags, logging
 
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
-from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
@@ -118,10 +118,7 @@ def main(argv: Sequence[str]) -> None:
     sparsity = sparsity_by_importance(sizes, levels, read_deltas(inputs[-1]))
   else:
     sparsity = uniform_sparsity(layers.sparse, levels)
-  if _CORPUS.value:
-    corpus = entry_point.user_path(_CORPUS.value)
-  else:
-    corpus = extract_default_corpus(entry_point.default_folder("corpus"))
+  corpus = find_corpus(_CORPUS.value)
   train, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
   speech = load_examples(train, CharacterVocabulary(), _MAX_BAD_FRACTION.value)
   dynamic = train_dynamic(

@@ -7,12 +7,39 @@ import shutil
 import tarfile
 import tempfile
 
+from lingvo_lite.stage import entry_point
 from lingvo_lite.stage.errors import InputError
 
 NAME = "lingvo_lite_synthetic_speech_1"
 
 _ARCHIVE = pathlib.Path(__file__).with_name("default_corpus.tar")
 _SHA256 = "5eed43fb543d61906058a2f551913bce4e91cfe6e8824f74a065e51382440650"
+
+
+def find_corpus(given: str | None) -> str:
+  """Returns the root of the corpus that a user named, or of the default one.
+
+  Args:
+    given: the value of --corpus; None: the default corpus, extracted below the
+      user's `lingvo_lite_runs` unless it is there.
+
+  Raises:
+    InputError: see `extract_default_corpus`.
+  """
+  if given:
+    return entry_point.user_path(given)
+  return extract_default_corpus(entry_point.default_folder("corpus"))
+
+
+def corpus_description(given: str | None) -> str:
+  """Returns what a file says that its model learned from.
+
+  Args:
+    given: as for `find_corpus`.
+  """
+  if given:
+    return os.path.basename(entry_point.user_path(given))
+  return f"synthetic speech ({NAME})"
 
 
 def extract_default_corpus(folder: str) -> str:

@@ -14,6 +14,25 @@ from lingvo_lite.text.vocabulary import CharacterVocabulary
 
 
 class DefaultCorpusTest(absltest.TestCase):
+  def test_a_corpus_that_the_user_named_is_taken(self):
+    with mock.patch.dict(os.environ, {"BUILD_WORKING_DIRECTORY": "/users/ann"}):
+      self.assertEqual(default_corpus.find_corpus("mine"), "/users/ann/mine")
+    self.assertEqual(default_corpus.corpus_description("/a/mine/"), "mine")
+    self.assertEqual(
+      default_corpus.corpus_description(None),
+      "synthetic speech (lingvo_lite_synthetic_speech_1)",
+    )
+
+  def test_without_one_it_is_the_default_corpus_below_the_runs(self):
+    folder = self.create_tempdir().full_path
+    with mock.patch.dict(os.environ, {"BUILD_WORKING_DIRECTORY": folder}):
+      found = default_corpus.find_corpus(None)
+    self.assertEqual(
+      found,
+      os.path.join(folder, "lingvo_lite_runs", "corpus", default_corpus.NAME),
+    )
+    self.assertTrue(os.path.isdir(os.path.join(found, "eval")))
+
   def test_is_what_its_readme_says(self):
     folder = self.create_tempdir().full_path
     root = default_corpus.extract_default_corpus(folder)
