@@ -2,10 +2,21 @@
 
 import ctypes
 
-# For a program of its own: tensors are given back when they are freed, not kept
-# for the next ones, and threads share heaps. As glibc has it, a worker's heaps
-# grew for hundreds of rounds, full of holes.
-FLAT_HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"}
+
+def few_heaps(threads: int) -> dict[str, str]:
+  """Returns what to put into a program's environment to keep its memory flat.
+
+  glibc gives each thread a heap of its own, up to eight a core, and each keeps
+  holes where tensors were: a worker grew for hundreds of rounds. Threads that
+  share as many heaps as there are cores fill each other's holes, and are as
+  fast. (Mapping every large tensor by itself, `MALLOC_MMAP_THRESHOLD_`, leaves
+  no holes either, but each tensor's pages are then cleared and faulted in anew:
+  it made a round take 1.3 times the processor's time.)
+
+  Args:
+    threads: how many of the program's threads compute at a time.
+  """
+  return {"MALLOC_ARENA_MAX": str(max(2, threads))}
 
 
 def give_back_freed_memory() -> None:

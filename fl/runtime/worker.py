@@ -19,7 +19,7 @@ import tensorflow_federated as tff
 from absl import logging
 
 from fl.runtime import gate
-from fl.runtime.heap import FLAT_HEAP
+from fl.runtime.heap import few_heaps
 from lingvo_lite.stage.errors import InputError
 
 LOOPBACK = "127.0.0.1"
@@ -97,7 +97,7 @@ class Worker:
       # the worker in its own order.
       start_new_session=True,
       env={
-        **FLAT_HEAP,
+        **few_heaps(self._concurrent_calls),
         **os.environ,
         "TF_NUM_INTRAOP_THREADS": str(self._threads_per_call),
         "TF_CPP_MIN_LOG_LEVEL": "3",
