@@ -193,7 +193,7 @@ def _train(
   @tf.function
   def train(weights, round_number, client, batches):
     initial = unflatten(
-      next(iter(weights)),
+      next(iter(_read_plainly(weights))),
       [variable.shape.as_list() for variable in variables],
     )
     for variable, value in zip(variables, initial, strict=True):
@@ -208,7 +208,7 @@ def _train(
     step, examples, loss_sum = tf.constant(0), tf.constant(0), tf.constant(0.0)
     # An iterator, not the data set: AutoGraph turns a loop over the latter into
     # a dataset reduction, where each step takes five times as long.
-    for batch in iter(batches):
+    for batch in iter(_read_plainly(batches)):
       this_step = tf.random.experimental.stateless_fold_in(seed, step)
       step_seed.variable.assign(this_step)
       values = tuple(variable.read_value() for variable in variables)
@@ -262,6 +262,19 @@ def _train(
     )
 
   return train(message.weights, message.round_number, client, batches)
+
+
+def _read_plainly(data: tf.data.Dataset) -> tf.data.Dataset:
+  """Returns a data set that is read without tf.data's help.
+
+  Rewriting it and tuning its parallelism cost more than reading a client's few
+  batches, and the thread that tunes holds up the end of its iterator, at times
+  for a third of a second.
+  """
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  options.experimental_optimization.apply_default_optimizations = False
+  return data.with_options(options)
 
 
 def held_at_zero(
