@@ -212,9 +212,16 @@ class _StockModel(tff.learning.models.VariableModel):
     """There are none."""
 
 
+def _runtime(system: str, workers: int) -> contextlib.AbstractContextManager:
+  if workers:
+    return workers_of_a_core(workers)
+  # TFF's own comes with its own.
+  return contextlib.nullcontext() if system == "stock" else local_runtime()
+
+
 def _serve(workload: Workload, system: str, workers: int) -> None:
   turns = Turns()
-  with workers_of_a_core(workers) if workers else local_runtime():
+  with _runtime(system, workers):
     if system == "watched":
       turns.serve(watched(workload.preset, workload.clients))
     config = PRESETS[workload.preset]
