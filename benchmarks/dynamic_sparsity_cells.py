@@ -10,20 +10,20 @@ from typing import Any
 import jiwer
 import tensorflow as tf
 
-from lingvo_lite.metrics.recognition import Recognizer
-from lingvo_lite.models.conformer_config import ConformerConfig
-from lingvo_lite.stage.files import read_json, write_json
-from tflite_export.accuracy import accuracy, transcribe_all
-from tflite_export.dynamic_sparsity.block_masks import find_block_layers
-from tflite_export.dynamic_sparsity.dynamic_model import (
+from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
+from lingvo_lite.dynamic_sparsity.dynamic_model import (
   DynamicModel,
   load_dynamic,
   save_dynamic,
 )
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
+from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.stage.files import read_json, write_json
+from tflite_export.accuracy import accuracy, transcribe_all
 from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
 from tflite_export.dynamic_sparsity.export import LEVELS_FILE, export_levels
 from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
-from tflite_export.dynamic_sparsity.levels import SparsityLevels, level_name
 from tflite_export.dynamic_sparsity.training import (
   DynamicTraining,
   prune_dynamic,

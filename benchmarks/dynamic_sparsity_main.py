@@ -45,7 +45,7 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import sha256
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.accuracy import DOMAINS
-from tflite_export.dynamic_sparsity.levels import SparsityLevels, level_name
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
 from tflite_export.dynamic_sparsity.training import DynamicTraining
 from tflite_export.speech import load_speech
 

@@ -125,9 +125,9 @@ class Rehearsal:
 
   def _one_update(self, state, batch):
     training = self._plan.training
-    with tf.GradientTape() as tape:
-      loss = training.objective(self._model, batch)
-    gradients = tape.gradient(loss, self._variables)
+    loss, gradients = training.loss_and_gradients(
+      self._model, batch, self._step_seed.variable.read_value()
+    )
     values = tuple(variable.read_value() for variable in self._variables)
     if training.keep_zeros:
       gradients = held_at_zero(gradients, values)

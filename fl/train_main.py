@@ -41,6 +41,7 @@ from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.importance.churn import Churn, mean_churn
 from fl.importance.probes import parts_of
+from fl.ladder import Ladder
 from fl.privacy.ledger import PrivacyLedger
 from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
 from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
@@ -127,6 +128,12 @@ _KEEP_ZEROS = flags.DEFINE_bool(
   "keep_zeros",
   False,
   "Zeros of the model's matrices stay zeros: trains a pruned model.",
+)
+_DYNAMIC_SPARSITY = flags.DEFINE_bool(
+  "dynamic_sparsity",
+  False,
+  "Train all levels of the ladder in --model, such as what"
+  " //tflite_export:train_dynamic_sparsity wrote, on full models.",
 )
 _MASK_SCOPE = flags.DEFINE_enum(
   "mask_scope",
@@ -320,6 +327,11 @@ def main(argv: Sequence[str]) -> None:
   plans = [
     read_plan(tier, model_config, specs, groups) for tier in device_tiers
   ]
+  ladder, ladder_path, levels_before = None, [], {}
+  if _DYNAMIC_SPARSITY.value:
+    ladder = Ladder.read(os.path.dirname(model_path))
+    ladder.check(plans)
+    ladder_path = [Ladder.path(os.path.dirname(model_path))]
   order = order_by_magnitude(specs, groups, initial_weights)
   churn = Churn(specs, parts_of(model_config))
 
@@ -365,7 +377,7 @@ def main(argv: Sequence[str]) -> None:
         dataclasses.asdict(sampler),
         [dataclasses.asdict(plan) for plan in plans],
       ],
-      model_path,
+      [model_path, *ladder_path],
       train + public,
     ),
   )
@@ -409,12 +421,17 @@ def main(argv: Sequence[str]) -> None:
         data,
         aggregation,
         faults,
+        ladder,
       )
       model = build_ctc_model(model_config)
       held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
       unheard_speech = Evaluation(model, unheard_set.examples, "eval")
       if end == ends[0]:
         before = unheard_speech.measure(initial_weights)
+        if ladder:
+          levels_before = ladder.measure_levels(
+            initial_weights, specs, unheard_speech.measure
+          )
         logging.info("before: %s", _rates(before))
       sizes = tier_sizes(device_tiers, process)
       for size in sizes:
@@ -436,7 +453,9 @@ def main(argv: Sequence[str]) -> None:
         checkpoints,
         policy,
         faults,
-        rehearsal=build_rehearsal(config, plans, model_config, public_set),
+        rehearsal=build_rehearsal(
+          config, plans, model_config, public_set, ladder
+        ),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir, keep_rates(device_tiers, plans)).write,
       )
@@ -462,11 +481,20 @@ def main(argv: Sequence[str]) -> None:
         )
   after = unheard_speech.measure(weights)
   logging.info("after: %s", _rates(after))
+  levels_after = {}
+  if ladder:
+    levels_after = ladder.measure_levels(weights, specs, unheard_speech.measure)
+  for name, rates in levels_after.items():
+    logging.info("after, %s: %s", name, _rates(rates))
 
   set_weights(model, weights)
   trained_path = os.path.join(out, "model.keras")
   curve_path = os.path.join(out, "training.json")
-  save_model(model, model_config, trained_path)
+  outputs = [trained_path]
+  if ladder:
+    outputs = ladder.save(model, model_config, out)
+  else:
+    save_model(model, model_config, trained_path)
   write_json(
     curve_path,
     {
@@ -504,13 +532,14 @@ def main(argv: Sequence[str]) -> None:
     seed=config.seed,
     inputs=[
       model_path,
+      *ladder_path,
       *([entry_point.user_path(_TIERS.value)] if _TIERS.value else []),
       *(tier.plan_path for tier in device_tiers if tier.plan_path),
       *(u.audio_path for u in utterances),
       *(u.audio_path for u in unheard),
       *(u.audio_path for u in public),
     ],
-    outputs=[trained_path, curve_path, order_path],
+    outputs=[*outputs, curve_path, order_path],
     seconds=time.monotonic() - started,
     metrics={
       "clients": len(data),
@@ -521,6 +550,8 @@ def main(argv: Sequence[str]) -> None:
       "tiers": sizes,
       "before": before,
       "after": after,
+      "levels_before": levels_before,
+      "levels_after": levels_after,
     },
     skipped_utterances=(
       train_set.skipped
@@ -559,13 +590,13 @@ def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
 
 def _fingerprint(
   settings: Any,
-  model_path: str,
+  model_files: Sequence[str],
   train: Sequence[Utterance],
 ) -> str:
   """Tells this run's checkpoints from those of any other."""
   what = [
     settings,
-    sha256(model_path),
+    [sha256(path) for path in model_files],
     [(u.id, u.transcript, os.path.getsize(u.audio_path)) for u in train],
   ]
   return hashlib.sha256(json.dumps(what).encode()).hexdigest()

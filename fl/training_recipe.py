@@ -12,6 +12,7 @@ from fl.dropout.sub_model import VariableSpec
 from fl.dropout.tiers import Tiers
 from fl.faults.fault_lab import FaultConfig
 from fl.federated_config import FederatedConfig
+from fl.ladder import Ladder
 from fl.processes.aggregation import AggregationConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import FederatedProcess, build_federated_process
@@ -44,6 +45,7 @@ def build_process(
   data: ClientData,
   aggregation: AggregationConfig,
   faults: FaultConfig,
+  ladder: Ladder | None,
 ) -> FederatedProcess:
   """Builds a run's rounds for the sub-models of its plans.
 
@@ -56,6 +58,7 @@ def build_process(
     data: the clients' speech.
     aggregation: how one update is made of many.
     faults: what clients do wrong, on purpose.
+    ladder: of sparsities that are trained at once; None: a plain model.
 
   Raises:
     InputError: the aggregation does not go with the selection, or would not
@@ -81,6 +84,7 @@ def build_process(
         config,
         lambda: build_ctc_model(client_config),
         config.client_learning_rate,
+        ladder,
       ),
       proximal_strength=config.proximal_strength,
       variational_noise=(
@@ -115,6 +119,7 @@ def build_rehearsal(
   plans: Sequence[DropoutPlan],
   model_config: ConformerConfig,
   public_set: ExampleSet,
+  ladder: Ladder | None,
 ) -> Rehearsal | None:
   """Builds what the server does after each round.
 
@@ -123,6 +128,7 @@ def build_rehearsal(
     plans: how wide the clients' layers are, in each tier.
     model_config: of the server's model.
     public_set: the server's speech.
+    ladder: of sparsities that are trained at once; None: a plain model.
 
   Returns:
     The rehearsal; None: the run does without.
@@ -147,6 +153,7 @@ def build_rehearsal(
     config,
     lambda: build_ctc_model(model_config, least_unit_keep_rate=least_keep_rate),
     _REHEARSAL_LEARNING_RATE,
+    ladder,
   )
   return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))
 
@@ -155,6 +162,7 @@ def _local_training(
   config: FederatedConfig,
   build_model: Callable[[], tf.keras.Model],
   learning_rate: float,
+  ladder: Ladder | None,
 ) -> LocalTraining:
   return LocalTraining(
     build_model=build_model,
@@ -165,5 +173,6 @@ def _local_training(
     learning_rate=lambda r: config.schedule(learning_rate, r),
     clip_norm=config.client_clip_norm,
     keep_zeros=config.keep_zeros,
+    gradients=ladder.gradients if ladder else None,
     seed=config.seed,
   )

@@ -19,7 +19,7 @@ from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import write_manifest
-from tflite_export.dynamic_sparsity.dynamic_model import (
+from lingvo_lite.dynamic_sparsity.dynamic_model import (
   LEVELS,
   MODEL,
   load_dynamic,

@@ -25,14 +25,14 @@ from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
-from tflite_export.dynamic_sparsity.block_masks import find_block_layers
-from tflite_export.dynamic_sparsity.dynamic_model import save_dynamic
+from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
+from lingvo_lite.dynamic_sparsity.dynamic_model import save_dynamic
 from tflite_export.dynamic_sparsity.layer_sparsity import (
   read_deltas,
   sparsity_by_importance,
   uniform_sparsity,
 )
-from tflite_export.dynamic_sparsity.levels import SparsityLevels
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from tflite_export.dynamic_sparsity.training import (
   DynamicTraining,
   train_dynamic,

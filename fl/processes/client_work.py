@@ -23,6 +23,10 @@ from fl.processes.seeded_dropout import StepSeed, with_seeded_dropout
 
 BuildModel = Callable[[], tf.keras.Model]
 Objective = Callable[[tf.keras.Model, dict[str, tf.Tensor]], tf.Tensor]
+Gradients = Callable[
+  [tf.keras.Model, dict[str, tf.Tensor], tf.Tensor],
+  tuple[tf.Tensor, Sequence[tf.Tensor]],
+]
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 Sabotage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -48,6 +52,8 @@ class LocalTraining:
       Recognition Models with Federated Learning"); None: none.
     max_update_norm: updates of a larger L2 norm are turned down.
     keep_zeros: whether zeros of matrices stay zeros; see `held_at_zero`.
+    gradients: from the model, a batch and the step's seed, int32[2], to a loss,
+      float32[], and its gradients; None: those of the objective.
     sabotage: from (update, round number, client) to the update that is sent, to
       see how training takes it; None: clients behave.
   """
@@ -62,7 +68,24 @@ class LocalTraining:
   variational_noise: Schedule | None = None
   max_update_norm: float = math.inf
   keep_zeros: bool = False
+  gradients: Gradients | None = None
   sabotage: Sabotage | None = None
+
+  def loss_and_gradients(
+    self, model: tf.keras.Model, batch: dict[str, tf.Tensor], seed: tf.Tensor
+  ) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+    """Returns the loss of a step, float32[], and its gradients.
+
+    Args:
+      model: with the weights to begin with, and again afterwards.
+      batch: of the step.
+      seed: int32[2], of the step.
+    """
+    if self.gradients is not None:
+      return self.gradients(model, batch, seed)
+    with tf.GradientTape() as tape:
+      loss = self.objective(model, batch)
+    return loss, tape.gradient(loss, model.trainable_variables)
 
 
 def build_client_work(
@@ -184,9 +207,9 @@ def _train(
   """Lays the graph of a client's whole training."""
   variables = tuple(model.trainable_variables)
   # AutoGraph would rewrite all of the model, for nothing: seconds.
-  objective, next_values = (
+  loss_and_gradients, next_values = (
     tf.autograph.experimental.do_not_convert(function)
-    for function in (training.objective, training.optimizer.next)
+    for function in (training.loss_and_gradients, training.optimizer.next)
   )
 
   # A tf.function, so that AutoGraph makes loops of the `for`s.
@@ -216,9 +239,7 @@ def _train(
         _add_noise(
           variables, training.variational_noise(round_number), this_step
         )
-      with tf.GradientTape() as tape:
-        loss = objective(model, batch)
-      gradients = tape.gradient(loss, variables)
+      loss, gradients = loss_and_gradients(model, batch, this_step)
       if training.proximal_strength:
         gradients = [
           gradient + training.proximal_strength * (value - start)

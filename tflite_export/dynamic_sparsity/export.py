@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from lingvo_lite.dynamic_sparsity.dynamic_model import DynamicModel
+from lingvo_lite.dynamic_sparsity.levels import level_name
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import whole_file
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.convert import convert
 from tflite_export.cost import measure_speed
-from tflite_export.dynamic_sparsity.dynamic_model import DynamicModel
 from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
 from tflite_export.dynamic_sparsity.kernel_check import check_kernels
-from tflite_export.dynamic_sparsity.levels import level_name, level_signature
+from tflite_export.dynamic_sparsity.level_signature import level_signature
 from tflite_export.dynamic_sparsity.levels_file import (
   check_block,
   expand_levels,

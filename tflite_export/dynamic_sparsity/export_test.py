@@ -12,12 +12,13 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lingvo_lite.data.utterance import Utterance
+from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export.dynamic_sparsity import export as export_module
 from tflite_export.dynamic_sparsity import levels_file
-from tflite_export.dynamic_sparsity.block_masks import find_block_layers
 from tflite_export.dynamic_sparsity.block_sparse import decode, encode
 from tflite_export.dynamic_sparsity.budget import Budget, LevelChooser, pick
 from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
@@ -27,7 +28,6 @@ from tflite_export.dynamic_sparsity.export import (
   export_levels,
 )
 from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
-from tflite_export.dynamic_sparsity.levels import SparsityLevels, level_name
 from tflite_export.dynamic_sparsity.training import prune_dynamic
 from tflite_export.flatbuffer import read_flatbuffer
 from tflite_export.interpreter import Recognizer

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json
-from tflite_export.dynamic_sparsity.levels import SparsityLevels
 
 # Densities of the most ambient and of the most critical group, as multiples of
 # the mean.

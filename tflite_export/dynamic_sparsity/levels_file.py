@@ -20,9 +20,9 @@ from collections.abc import Mapping
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from lingvo_lite.dynamic_sparsity.dynamic_model import DynamicModel
 from lingvo_lite.stage.errors import InputError
 from tflite_export.dynamic_sparsity.block_sparse import KERNEL_BLOCK, encode
-from tflite_export.dynamic_sparsity.dynamic_model import DynamicModel
 from tflite_export.interpreter import SIGNATURE
 
 _FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED

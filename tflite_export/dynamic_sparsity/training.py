@@ -16,18 +16,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from lingvo_lite.stage.errors import InputError
-from lingvo_lite.training.ctc_objective import ctc_of_logits
-from tflite_export.distillation import softened_divergence
-from tflite_export.dynamic_sparsity.block_masks import (
+from lingvo_lite.dynamic_sparsity.block_masks import (
   block_ranks,
   find_block_layers,
   kept_blocks,
   weight_mask,
 )
-from tflite_export.dynamic_sparsity.dynamic_model import DynamicModel
+from lingvo_lite.dynamic_sparsity.dynamic_model import DynamicModel
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
+from lingvo_lite.dynamic_sparsity.passes import gradients_of_passes
+from lingvo_lite.stage.errors import InputError
 from tflite_export.dynamic_sparsity.layer_sparsity import LayerSparsity
-from tflite_export.dynamic_sparsity.levels import SparsityLevels
 from tflite_export.dynamic_sparsity.ramp import CubicRamp
 from tflite_export.fine_tuning import Batch, FineTuning
 
@@ -142,9 +141,6 @@ def prune_dynamic(
 class _Step:
   """One step: several passes over a batch with different masks.
 
-  The masked weights are assigned before a pass and the shared ones after the
-  last. The gradient of what a pass saw, masked, is that of the shared weights.
-
   Args:
     model: trained in place.
     names: of its sparse layers.
@@ -207,36 +203,17 @@ class _Step:
 
   def gradients(self, batch: Batch) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     """Returns the sum of the passes' losses and of their gradients."""
-    variables = self._model.trainable_variables
-    places = {id(variable): at for at, variable in enumerate(variables)}
-    shared = [tf.identity(kernel) for kernel in self._kernels]
-    loss = tf.zeros([])
-    gradients = [tf.zeros(variable.shape) for variable in variables]
-    target = None
-    for which in range(self._passes):
-      masks: dict[int, tf.Tensor] = {}
-      for at, kernel in enumerate(self._kernels):
-        kept = kept_blocks(self._ranks[at], self._sparsity[which, at])
-        mask = weight_mask(kept, self._levels.block)
-        masks[places[id(kernel)]] = mask
-        kernel.assign(shared[at] * mask)
-      with tf.GradientTape() as tape:
-        logits = self._model(
-          [batch["features"], batch["lengths"]], training=True
+    masks = [
+      [
+        weight_mask(
+          kept_blocks(self._ranks[at], self._sparsity[which, at]),
+          self._levels.block,
         )
-        if target is None:
-          target = tf.stop_gradient(logits)
-          of_pass = ctc_of_logits(logits, batch)
-        else:
-          # Not times the temperature's square: that harms the dense level.
-          of_pass = softened_divergence(target, logits, batch["lengths"])
-      found = tape.gradient(of_pass, variables)
-      loss += of_pass
-      for at, gradient in enumerate(found):
-        gradients[at] += gradient * masks.get(at, 1.0)
-    for kernel, value in zip(self._kernels, shared, strict=True):
-      kernel.assign(value)
-    return loss, gradients
+        for at in range(len(self._kernels))
+      ]
+      for which in range(self._passes)
+    ]
+    return gradients_of_passes(self._model, self._kernels, masks, batch)
 
   def kept_levels(self) -> Mapping[str, np.ndarray]:
     """Returns how many levels keep each block, of each layer."""

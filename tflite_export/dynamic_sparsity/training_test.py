@@ -7,31 +7,29 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from lingvo_lite.models.conformer_config import ConformerConfig
-from lingvo_lite.models.ctc_model import build_ctc_model
-from lingvo_lite.stage.errors import InputError
-from lingvo_lite.stage.files import write_json
-from lingvo_lite.training.ctc_objective import ctc_objective
-from tflite_export.dynamic_sparsity.block_masks import (
+from lingvo_lite.dynamic_sparsity.block_masks import (
   block_ranks,
   find_block_layers,
   kept_blocks,
   weight_mask,
 )
-from tflite_export.dynamic_sparsity.dynamic_model import (
+from lingvo_lite.dynamic_sparsity.dynamic_model import (
   LEVELS,
   load_dynamic,
   save_dynamic,
 )
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
+from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.stage.errors import InputError
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.training.ctc_objective import ctc_objective
 from tflite_export.dynamic_sparsity.layer_sparsity import (
   read_deltas,
   sparsity_by_importance,
   uniform_sparsity,
 )
-from tflite_export.dynamic_sparsity.levels import (
-  SparsityLevels,
-  level_signature,
-)
+from tflite_export.dynamic_sparsity.level_signature import level_signature
 from tflite_export.dynamic_sparsity.ramp import CubicRamp
 from tflite_export.dynamic_sparsity.training import (
   DynamicTraining,

@@ -3,7 +3,6 @@
 import dataclasses
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.interpreter import SIGNATURE
 
 # Names of levels are whole percents.
 _PERCENT_TOLERANCE = 1e-6
@@ -57,8 +56,3 @@ class SparsityLevels:
 def level_name(sparsity: float) -> str:
   """Returns what a level is called: `s80` where 80% of the weights are zero."""
   return f"s{round(100 * sparsity):02d}"
-
-
-def level_signature(sparsity: float) -> str:
-  """Returns what a level's signature is called: `transcribe_s80`."""
-  return f"{SIGNATURE}_{level_name(sparsity)}"

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lingvo_lite.dynamic_sparsity.block_masks import weight_mask
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.model_file import load_model, save_model
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json, write_json
-from tflite_export.dynamic_sparsity.block_masks import weight_mask
-from tflite_export.dynamic_sparsity.levels import SparsityLevels
 
 MODEL = "model.keras"
 LEVELS = "dynamic_sparsity.json"
