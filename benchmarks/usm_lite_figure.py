@@ -48,13 +48,17 @@ def write_figure(rows: Sequence[Mapping[str, Any]], path: str) -> None:
       row["recipe"].removesuffix("_aware").removesuffix("_rounded"),
       (share, row["wer"]),
       textcoords="offset points",
-      xytext=(5, 4),
+      # On either side, and one below: they lie close together.
+      xytext=(2, -14) if row["bits_by_layer"] else (5 if aware else -5, 4),
+      ha="left" if aware else "right",
       fontsize=6,
       color=color,
     )
   axes.axhline(base["wer"], color="#999999", linewidth=0.8)
   axes.set_xscale("log")
   axes.set_yscale("log")
+  # Room for the names at both ends.
+  axes.margins(x=0.12)
   ticks = (0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
   axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
   axes.yaxis.set_major_formatter("{x:g}")
