@@ -39,13 +39,13 @@ from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
 from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import sha256
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.accuracy import DOMAINS
-from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
 from tflite_export.dynamic_sparsity.training import DynamicTraining
 from tflite_export.speech import load_speech
 

@@ -8,7 +8,7 @@ level keeps stays as it is, so nothing about masks crosses the placement.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ from lingvo_lite.dynamic_sparsity.dynamic_model import (
   load_dynamic,
   save_dynamic,
 )
-from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
+from lingvo_lite.dynamic_sparsity.levels import level_name
 from lingvo_lite.dynamic_sparsity.passes import gradients_of_passes
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.errors import InputError
@@ -36,15 +36,11 @@ class Ladder:
   """Levels of sparsity that share one set of weights.
 
   Attributes:
-    levels: the sparsities, the densest first.
-    kept_levels: layer -> uint8[inputs / block, outputs]: how many of the
-      levels, counted from the densest, keep the block.
-    dense_layers: layer -> why it is dense at all levels.
+    dynamic: the levels and which blocks they keep. The weights of its model are
+      where training begins; they are not looked at here.
   """
 
-  levels: SparsityLevels
-  kept_levels: Mapping[str, np.ndarray]
-  dense_layers: Mapping[str, str]
+  dynamic: DynamicModel
 
   @classmethod
   def read(cls, folder: str) -> "Ladder":
@@ -54,7 +50,7 @@ class Ladder:
       InputError: it is missing, damaged or of another model.
     """
     dynamic, _ = load_dynamic(folder)
-    return cls(dynamic.levels, dynamic.kept_levels, dynamic.dense_layers)
+    return cls(dynamic)
 
   @staticmethod
   def path(folder: str) -> str:
@@ -80,7 +76,8 @@ class Ladder:
       batch: as `ctc_objective` takes it.
       seed: int32[2], of the level that is drawn.
     """
-    last = len(self.levels.sparsities) - 1
+    levels, kept_levels = self.dynamic.levels, self.dynamic.kept_levels
+    last = len(levels.sparsities) - 1
     chosen = [tf.constant(0)]
     if last > 1:
       drawn = tf.random.experimental.stateless_fold_in(seed, _SALT)
@@ -89,11 +86,11 @@ class Ladder:
       )
     if last:
       chosen.append(tf.constant(last))
-    kernels = [model.get_layer(name).kernel for name in self.kept_levels]
+    kernels = [model.get_layer(name).kernel for name in kept_levels]
     masks = [
       [
-        weight_mask(tf.cast(kept, tf.int32) > level, self.levels.block)
-        for kept in self.kept_levels.values()
+        weight_mask(tf.cast(kept, tf.int32) > level, levels.block)
+        for kept in kept_levels.values()
       ]
       for level in chosen
     ]
@@ -112,12 +109,12 @@ class Ladder:
       weights: float32[P], shared by all levels.
       specs: of the model's variables.
     """
-    level = self.levels.index(sparsity)
     masked, start = weights.copy(), 0
     for spec in specs:
-      kept = self.kept_levels.get(spec.name.removesuffix("/kernel:0"))
-      if kept is not None and spec.name.endswith("/kernel:0"):
-        mask = np.repeat(kept > level, self.levels.block, axis=0)
+      layer, _, variable = spec.name.rpartition("/")
+      if variable == "kernel:0" and layer in self.dynamic.kept_levels:
+        kept = self.dynamic.kept(layer, sparsity)
+        mask = np.repeat(kept, self.dynamic.levels.block, axis=0)
         masked[start : start + spec.size] *= mask.reshape(-1)
       start += spec.size
     return masked
@@ -137,7 +134,7 @@ class Ladder:
     """
     return {
       level_name(sparsity): measure(self.weights_at(sparsity, weights, specs))
-      for sparsity in self.levels.sparsities
+      for sparsity in self.dynamic.levels.sparsities
     }
 
   def save(
@@ -145,7 +142,5 @@ class Ladder:
   ) -> list[str]:
     """Writes the trained model and its ladder; returns their paths."""
     return save_dynamic(
-      DynamicModel(model, self.levels, self.kept_levels, self.dense_layers),
-      config,
-      folder,
+      dataclasses.replace(self.dynamic, model=model), config, folder
     )

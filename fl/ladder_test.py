@@ -68,8 +68,7 @@ class LadderTest(absltest.TestCase):
 
   def ladder(self, sparsities):
     dynamic = _dynamic(self.model, sparsities)
-    ladder = Ladder(dynamic.levels, dynamic.kept_levels, dynamic.dense_layers)
-    return dynamic, ladder
+    return dynamic, Ladder(dynamic)
 
   def test_weights_at_a_level_are_those_of_the_model_at_it(self):
     dynamic, ladder = self.ladder((0.0, 0.5, 0.8))
@@ -116,10 +115,10 @@ class LadderTest(absltest.TestCase):
     update = self.round_update(ladder, before)
     moved = unflatten(tf.constant(update), [s.shape for s in self.specs])
     for spec, values in zip(self.specs, moved, strict=True):
-      kept = ladder.kept_levels.get(spec.name.removesuffix("/kernel:0"))
+      kept = ladder.dynamic.kept_levels.get(spec.name.removesuffix("/kernel:0"))
       if kept is None:
         continue
-      mask = np.repeat(kept > 0, ladder.levels.block, axis=0)
+      mask = np.repeat(kept > 0, ladder.dynamic.levels.block, axis=0)
       self.assertTrue(np.all(values.numpy()[~mask] == 0), spec.name)
       self.assertTrue(np.any(values.numpy()[mask] != 0), spec.name)
 
@@ -186,9 +185,9 @@ class LadderTest(absltest.TestCase):
     folder = self.create_tempdir().full_path
     ladder.save(self.model, _CONFIG, folder)
     again = Ladder.read(folder)
-    self.assertEqual(again.levels, dynamic.levels)
-    for name, kept in ladder.kept_levels.items():
-      np.testing.assert_array_equal(again.kept_levels[name], kept)
+    self.assertEqual(again.dynamic.levels, dynamic.levels)
+    for name, kept in ladder.dynamic.kept_levels.items():
+      np.testing.assert_array_equal(again.dynamic.kept_levels[name], kept)
     os.remove(Ladder.path(folder))
     with self.assertRaisesRegex(InputError, "dynamic_sparsity.json"):
       Ladder.read(folder)

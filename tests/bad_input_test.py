@@ -16,23 +16,14 @@ from fl.importance.importance_file import (
   write_importance,
 )
 from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
 from lingvo_lite.stage.files import read_json
 from lingvo_lite.stage.manifest import sha256
 from tests.command import NO_DISK, Outcome, run_on_small_disk, run_program
 from tests.small_corpus import make_small_corpus
+from tests.small_model import SMALL_MODEL
 
-_MODEL = ConformerConfig(
-  num_blocks=1,
-  d_model=32,
-  ffn_units=64,
-  num_heads=2,
-  conv_kernel_size=5,
-  subsampling_channels=4,
-  norm_groups=4,
-)
 _RATE_HZ = 16_000
 
 
@@ -51,17 +42,17 @@ class BadInputTest(absltest.TestCase):
     cls.folder = os.path.join(absltest.TEST_TMPDIR.value, "bad_input")
     os.makedirs(cls.folder)
     cls.model = os.path.join(cls.folder, "model")
-    model = build_ctc_model(_MODEL)
-    save_model(model, _MODEL, os.path.join(cls.model, "model.keras"))
-    save_model(model, _MODEL, os.path.join(cls.model, "initial.keras"))
+    model = build_ctc_model(SMALL_MODEL)
+    save_model(model, SMALL_MODEL, os.path.join(cls.model, "model.keras"))
+    save_model(model, SMALL_MODEL, os.path.join(cls.model, "initial.keras"))
     cls.corpus = make_small_corpus(cls.folder)
     cls.importance = os.path.join(cls.folder, "importance.json")
     rows = [
       {"group": name, "kind": "group", "delta": 0.0}
-      for name in _MODEL.full_units()
+      for name in SMALL_MODEL.full_units()
     ]
     measured = Measured(
-      _MODEL.to_dict(),
+      SMALL_MODEL.to_dict(),
       sha256(os.path.join(cls.model, "model.keras")),
       speech_digest(load_librispeech(os.path.join(cls.corpus, "server"))),
     )
@@ -274,7 +265,7 @@ class BadInputTest(absltest.TestCase):
     outcome = self.run_into_out("fl.train_main", *arguments, f"--plan={broken}")
     self.assert_refused(outcome, "0 kept units", "block_00/ffn_start")
     # Batch norm has no federated form: said before any speech is read.
-    config = dataclasses.replace(_MODEL, norm="batch")
+    config = dataclasses.replace(SMALL_MODEL, norm="batch")
     batch_norm = self.create_tempdir().full_path
     save_model(
       build_ctc_model(config), config, os.path.join(batch_norm, "model.keras")

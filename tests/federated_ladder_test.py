@@ -5,22 +5,12 @@ import os
 from absl.testing import absltest
 
 from lingvo_lite.dynamic_sparsity.dynamic_model import load_dynamic
-from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
 from lingvo_lite.stage.files import read_json
 from tests.command import run_program
 from tests.small_corpus import make_small_corpus
-
-_MODEL = ConformerConfig(
-  num_blocks=1,
-  d_model=32,
-  ffn_units=64,
-  num_heads=2,
-  conv_kernel_size=5,
-  subsampling_channels=4,
-  norm_groups=4,
-)
+from tests.small_model import SMALL_MODEL
 
 
 class FederatedLadderTest(absltest.TestCase):
@@ -29,8 +19,8 @@ class FederatedLadderTest(absltest.TestCase):
     self.folder = self.create_tempdir().full_path
     self.corpus = make_small_corpus(self.folder)
     save_model(
-      build_ctc_model(_MODEL),
-      _MODEL,
+      build_ctc_model(SMALL_MODEL),
+      SMALL_MODEL,
       os.path.join(self.folder, "m", "model.keras"),
     )
 

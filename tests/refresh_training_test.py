@@ -12,23 +12,14 @@ from absl.testing import absltest
 from fl.dropout.plan import plan_of
 from fl.dropout.refresh import refreshed_plan
 from fl.dropout.sub_model import variable_specs
-from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
 from lingvo_lite.models.unit_groups import unit_groups
 from lingvo_lite.stage.files import read_json
 from tests.command import environment, run_program
 from tests.small_corpus import make_small_corpus
+from tests.small_model import SMALL_MODEL
 
-_MODEL = ConformerConfig(
-  num_blocks=1,
-  d_model=32,
-  ffn_units=64,
-  num_heads=2,
-  conv_kernel_size=5,
-  subsampling_channels=4,
-  norm_groups=4,
-)
 _ROUNDS = 3
 _KEPT = {"block_00/ffn_start": 16, "block_00/conv": 2}
 
@@ -40,10 +31,12 @@ class RefreshTrainingTest(absltest.TestCase):
     cls.folder = os.path.join(absltest.TEST_TMPDIR.value, "refresh")
     os.makedirs(cls.folder)
     cls.corpus = make_small_corpus(cls.folder)
-    model = build_ctc_model(_MODEL)
-    save_model(model, _MODEL, os.path.join(cls.folder, "m", "model.keras"))
-    cls.specs, cls.groups = variable_specs(model), unit_groups(_MODEL)
-    cls.plan = plan_of(_MODEL.to_dict(), cls.specs, cls.groups, _KEPT, "ranked")
+    model = build_ctc_model(SMALL_MODEL)
+    save_model(model, SMALL_MODEL, os.path.join(cls.folder, "m", "model.keras"))
+    cls.specs, cls.groups = variable_specs(model), unit_groups(SMALL_MODEL)
+    cls.plan = plan_of(
+      SMALL_MODEL.to_dict(), cls.specs, cls.groups, _KEPT, "ranked"
+    )
     cls.plan.write(os.path.join(cls.folder, "dropout_plan.json"))
 
   def arguments(self, out, hysteresis, every=1):

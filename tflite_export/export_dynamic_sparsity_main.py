@@ -17,13 +17,13 @@ from absl import flags, logging
 
 from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.stage.files import write_json
-from lingvo_lite.stage.manifest import write_manifest
 from lingvo_lite.dynamic_sparsity.dynamic_model import (
   LEVELS,
   MODEL,
   load_dynamic,
 )
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.manifest import write_manifest
 from tflite_export.dynamic_sparsity.export import export_levels
 from tflite_export.speech import load_speech
 

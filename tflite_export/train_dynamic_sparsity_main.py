@@ -21,18 +21,18 @@ from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
+from lingvo_lite.dynamic_sparsity.dynamic_model import save_dynamic
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
-from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
-from lingvo_lite.dynamic_sparsity.dynamic_model import save_dynamic
 from tflite_export.dynamic_sparsity.layer_sparsity import (
   read_deltas,
   sparsity_by_importance,
   uniform_sparsity,
 )
-from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from tflite_export.dynamic_sparsity.training import (
   DynamicTraining,
   train_dynamic,
