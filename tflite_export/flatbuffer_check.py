@@ -49,12 +49,14 @@ OPERATORS = {
   61: "GREATER",
   62: "GREATER_EQUAL",
   63: "LESS_EQUAL",
+  65: "SLICE",
   66: "SIN",
   70: "EXPAND_DIMS",
   71: "EQUAL",
   72: "NOT_EQUAL",
   73: "LOG",
   74: "SUM",
+  75: "SQRT",
   76: "RSQRT",
   77: "SHAPE",
   78: "POW",
@@ -64,6 +66,7 @@ OPERATORS = {
   86: "LOGICAL_AND",
   88: "UNPACK",
   90: "FLOOR_DIV",
+  92: "SQUARE",
   94: "FILL",
   96: "RANGE",
   99: "SQUARED_DIFFERENCE",
@@ -85,8 +88,8 @@ _BITS = {0: 32, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 8: 64, 9: 8, 17: 4, 19: 2}
 # BuiltinOptions of these operations: numbers of up to four bytes, no more than
 # this many.
 _OPTIONS = {0, 1, 2, 8, 9, 10, 11, 17, 21, 22, 23, 26, 27, 28, 30, 32, 35, 37}
-_OPTIONS |= {38, 39, 40, 41, 42, 44, 45, 46, 52, 53, 54, 55, 56, 59, 62, 64, 65}
-_OPTIONS |= {68, 73, 76, 79, 84, 85, 89, 98, 99, 101, 102, 104, 105}
+_OPTIONS |= {38, 39, 40, 41, 42, 44, 45, 46, 48, 52, 53, 54, 55, 56, 59, 62, 64}
+_OPTIONS |= {65, 66, 68, 73, 76, 79, 84, 85, 89, 98, 99, 101, 102, 104, 105}
 _MAX_OPTIONS = 8
 # BuiltinOptions that hold a vector of int32: Reshape and Squeeze, field 0.
 _VECTOR_OPTIONS = (17, 30)

@@ -15,6 +15,8 @@ import tensorflow as tf
 from lingvo_lite.layers.relative_attention import visible
 
 _NEVER = -1e9
+# Distances whose sines follow from those of the first of them.
+_RUN = 16
 
 
 class WholeUtterance(tf.keras.layers.Layer):
@@ -117,8 +119,42 @@ class UtteranceBatchNorm(tf.keras.layers.Layer):
     return (rows - self.moving_mean) * scale + self.beta
 
 
+def sinusoids(first: tf.Tensor, rows: tf.Tensor | int, width: int) -> tf.Tensor:
+  """Returns the sinusoids of the distances first, first - 1, and so on.
+
+  Of the distances d the sines and cosines of d r, for each rate r. Sines cost
+  more than anything else here, so those of every sixteenth distance and of 0 to
+  -15 are taken, and the others follow from their products.
+
+  Args:
+    first: float32[], the first distance, more than 0.
+    rows: how many.
+    width: D, even.
+
+  Returns:
+    float32[rows, D].
+  """
+  steps = tf.range(0, width, 2, dtype=tf.float32) / width
+  rates = tf.exp(-math.log(10000.0) * steps)
+  runs = tf.cast(tf.range(0, rows, _RUN), tf.float32)
+  starts = tf.reshape(first - runs, [-1, 1, 1]) * rates
+  # Zero, but the converter cannot know: it would put the sines into the file.
+  zero = tf.minimum(first, 0.0)
+  steps_on = tf.expand_dims(zero + tf.range(0.0, -_RUN, -1.0), 1) * rates
+  sines = tf.sin(starts) * tf.cos(steps_on) + tf.cos(starts) * tf.sin(steps_on)
+  cosines = tf.cos(starts) * tf.cos(steps_on) - tf.sin(starts) * tf.sin(
+    steps_on
+  )
+  every = tf.reshape(tf.concat([sines, cosines], -1), [-1, width])
+  return tf.slice(every, [0, 0], [rows, width])
+
+
 class PositionRows(tf.keras.layers.Layer):
-  """For `RelativePositions`: float32[T, D] -> float32[2T - 1, D].
+  """For `RelativePositions`: float32[T, D] -> float32[2T, D].
+
+  Distances T, ..., -(T - 1). The first is one more than is needed: what
+  `by_distance` cuts off anyway need not be put there by an operation of its
+  own.
 
   Args:
     width: D, even.
@@ -130,11 +166,29 @@ class PositionRows(tf.keras.layers.Layer):
 
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
     frames = tf.shape(inputs)[0]
-    distances = tf.cast(tf.range(frames - 1, -frames, -1), tf.float32)
-    steps = tf.range(0, self.width, 2, dtype=tf.float32) / self.width
-    rates = tf.exp(-math.log(10000.0) * steps)
-    angles = tf.expand_dims(distances, 1) * rates
-    return tf.concat([tf.sin(angles), tf.cos(angles)], -1)
+    return sinusoids(tf.cast(frames, tf.float32), 2 * frames, self.width)
+
+
+def by_distance(
+  matched: tf.Tensor, rows: tf.Tensor | int, columns: tf.Tensor | int
+) -> tf.Tensor:
+  """float32[N, C, L + 2C] -> float32[N, C, L + C], the relative shift.
+
+  The columns of `matched` are the distances L + C, ..., -(C - 1). A reshape
+  moves each row one to the right of the row above; the first column falls away.
+  `tf.slice`, since `[...]` becomes an operation that TFLite runs element by
+  element. Reference: Dai et al. 2019, "Transformer-XL", appendix B.
+
+  Args:
+    matched: the products.
+    rows: C.
+    columns: L + C.
+  """
+  heads = matched.shape[0]
+  longer = tf.reshape(matched, [heads, -1, rows])
+  shifted = tf.slice(longer, [0, 1, 0], [-1, -1, -1])
+  shifted = tf.reshape(shifted, [heads, rows, -1])
+  return tf.slice(shifted, [0, 0, 0], [-1, -1, columns])
 
 
 class UtteranceAttention(tf.keras.layers.Layer):
@@ -171,7 +225,7 @@ class UtteranceAttention(tf.keras.layers.Layer):
 
     Args:
       inputs: `(query, key, value, positions, lengths)`: three float32[T, N * H]
-        and float32[2T - 1, N * H]; the lengths are not looked at.
+        and float32[2T, N * H]; the lengths are not looked at.
     """
     width = inputs[0].shape[-1]
     head_width = width // self.num_heads
@@ -190,7 +244,7 @@ class UtteranceAttention(tf.keras.layers.Layer):
       query + tf.expand_dims(self.position_bias, 1), positions
     )
     frames = tf.shape(inputs[0])[0]
-    scores += self._by_distance(by_position, frames)
+    scores += by_distance(by_position, frames, frames)
     seen = visible(
       frames, self.causal, self.left_context_frames, self.chunk_frames
     )
@@ -198,15 +252,3 @@ class UtteranceAttention(tf.keras.layers.Layer):
       scores += (1.0 - tf.cast(seen, tf.float32)) * _NEVER
     context = tf.matmul(tf.nn.softmax(scores), tf.transpose(value, [1, 0, 2]))
     return tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, width])
-
-  def _by_distance(self, matched: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-    """float32[N, T, 2T - 1] -> float32[N, T, T], the relative shift.
-
-    A column in front and a reshape move each row one to the right of the row
-    above; the first row of zeros falls away. Reference: Dai et al. 2019,
-    "Transformer-XL", appendix B.
-    """
-    padded = tf.pad(matched, [[0, 0], [0, 0], [1, 0]])
-    padded = tf.reshape(padded, [self.num_heads, -1, frames])[:, 1:]
-    shifted = tf.reshape(padded, [self.num_heads, frames, -1])
-    return shifted[:, :, :frames]

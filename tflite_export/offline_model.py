@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.layers.frames import (
   AddChannel,
   HalveLengths,
@@ -18,6 +17,7 @@ from lingvo_lite.layers.relative_attention import (
   RelativePositions,
 )
 from lingvo_lite.stage.errors import InputError
+from tflite_export.matrix_log_mel import MatrixLogMel
 from tflite_export.offline_layers import (
   BinsToRows,
   FramesToSequence,
@@ -117,7 +117,7 @@ def build_transcriber(model: tf.keras.Model) -> tf.Module:
   Args:
     model: what `build_ctc_model` returned.
   """
-  log_mel = LogMel()
+  log_mel = MatrixLogMel()
   encoder = build_offline_model(model)
   blank_id = model.output_shape[-1] - 1
 

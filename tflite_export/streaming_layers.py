@@ -10,6 +10,8 @@ import math
 
 import tensorflow as tf
 
+from tflite_export.offline_layers import by_distance, sinusoids
+
 _NEVER = -1e9
 
 
@@ -131,9 +133,10 @@ class CarryFrames(tf.keras.layers.Layer):
 
 
 class StreamPositionRows(tf.keras.layers.Layer):
-  """For `RelativePositions`: float32[L + 2C - 1, D].
+  """For `RelativePositions`: float32[L + 2C, D].
 
-  Distances L + C - 1, ..., -(C - 1).
+  Distances L + C, ..., -(C - 1); the first is one more than is needed, see
+  `PositionRows`.
 
   Args:
     clock: of the stream.
@@ -150,16 +153,15 @@ class StreamPositionRows(tf.keras.layers.Layer):
     self.left_context_frames = left_context_frames
 
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
-    ahead = self._clock.chunk_frames - 1
+    chunk = self._clock.chunk_frames
     # Zero, but the converter cannot know: it would put the rows times the
     # position matrices into the file, in float32, 60 kB a block of `tiny`.
-    zero = tf.minimum(self._clock.frames_before, 0.0)
-    distances = zero + tf.expand_dims(
-      tf.range(self.left_context_frames + ahead, -ahead - 1, -1.0), 1
+    zero = tf.minimum(self._clock.frames_before[0], 0.0)
+    return sinusoids(
+      zero + float(self.left_context_frames + chunk),
+      self.left_context_frames + 2 * chunk,
+      self.width,
     )
-    steps = tf.range(0, self.width, 2, dtype=tf.float32) / self.width
-    angles = distances * tf.exp(-math.log(10000.0) * steps)
-    return tf.concat([tf.sin(angles), tf.cos(angles)], -1)
 
 
 class StreamAttention(tf.keras.layers.Layer):
@@ -199,7 +201,7 @@ class StreamAttention(tf.keras.layers.Layer):
 
     Args:
       inputs: `(query, key, value, positions, lengths)`: three float32[C, N * H]
-        and float32[L + 2C - 1, N * H]; the lengths are not looked at.
+        and float32[L + 2C, N * H]; the lengths are not looked at.
     """
     query, key, value, positions, _ = inputs
     width = query.shape[-1]
@@ -222,7 +224,9 @@ class StreamAttention(tf.keras.layers.Layer):
       query + tf.expand_dims(self.position_bias, 1),
       heads(positions * scale, [1, 2, 0]),
     )
-    scores += self._by_distance(by_position) + self._mask()
+    rows = self._clock.chunk_frames
+    scores += by_distance(by_position, rows, self.left_context_frames + rows)
+    scores += self._mask()
     context = tf.matmul(tf.nn.softmax(scores), heads(values, [1, 0, 2]))
     return tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, width])
 
@@ -237,18 +241,6 @@ class StreamAttention(tf.keras.layers.Layer):
     both = tf.concat([before, rows], 0)
     self._state.write(part, both[-self.left_context_frames :])
     return both
-
-  def _by_distance(self, matched: tf.Tensor) -> tf.Tensor:
-    """float32[N, C, L + 2C - 1] -> float32[N, C, L + C], the relative shift.
-
-    As in `UtteranceAttention`, with fewer rows than columns.
-    """
-    rows = self._clock.chunk_frames
-    columns = self.left_context_frames + rows
-    padded = tf.pad(matched, [[0, 0], [0, 0], [1, 0]])
-    padded = tf.reshape(padded, [self.num_heads, -1, rows])[:, 1:]
-    shifted = tf.reshape(padded, [self.num_heads, rows, -1])
-    return shifted[:, :, :columns]
 
   def _mask(self) -> tf.Tensor:
     """float32[C, L + C]: 0 where attention is allowed, else very low."""

@@ -2,13 +2,14 @@
 
 import tensorflow as tf
 
-from lingvo_lite.audio.log_mel import LogMel, LogMelConfig
+from lingvo_lite.audio.log_mel import LogMelConfig
 from lingvo_lite.layers.frames import MaskFrames
 from lingvo_lite.layers.relative_attention import (
   RelativeAttention,
   RelativePositions,
 )
 from lingvo_lite.models.conformer_config import ConformerConfig
+from tflite_export.matrix_log_mel import MatrixLogMel
 from tflite_export.offline_model import offline_layer
 from tflite_export.streaming_layers import (
   CarryFrames,
@@ -52,7 +53,7 @@ def build_streamer(model: tf.keras.Model, config: ConformerConfig) -> tf.Module:
   frames, left_context = config.chunk_frames, config.left_context_frames
   if frames is None or left_context is None:
     raise ValueError("found a model that does not stream, expected one")
-  log_mel = LogMel()
+  log_mel = MatrixLogMel()
   mel = LogMelConfig()
   frame_samples = _SUBSAMPLING * mel.hop_samples
   chunk_samples = frames * frame_samples

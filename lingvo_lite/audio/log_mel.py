@@ -51,10 +51,14 @@ class LogMelConfig:
         f"found a window of {self.window_samples} samples, expected 1 to "
         f"fft_samples={self.fft_samples}: change window_ms or fft_samples"
       )
-    if self.hop_samples < 1 or self.num_mel_bins < 1:
+    if not 0 < self.hop_samples <= self.window_samples:
       raise InputError(
-        f"found hop_ms={self.hop_ms}, num_mel_bins={self.num_mel_bins}, "
-        "expected both positive"
+        f"found hop_ms={self.hop_ms}, expected 1 to the window_ms="
+        f"{self.window_ms}: what lies between windows would not be heard"
+      )
+    if self.num_mel_bins < 1:
+      raise InputError(
+        f"found num_mel_bins={self.num_mel_bins}, expected 1 or more"
       )
     if not (
       0
@@ -110,8 +114,8 @@ class LogMel(tf.keras.layers.Layer):
       **kwargs: of `tf.keras.layers.Layer`.
     """
     super().__init__(trainable=False, **kwargs)
-    self._config = config
-    self._bands = _mel_bands(config)
+    self.config = config
+    self.bands = _mel_bands(config)
 
   def call(self, pcm: tf.Tensor) -> tf.Tensor:
     """Returns the features.
@@ -122,17 +126,16 @@ class LogMel(tf.keras.layers.Layer):
     Returns:
       float32[B, T, F].
     """
-    c = self._config
-    padded = tf.pad(pcm, [[0, 0], [0, c.window_samples - 1]])
-    spectrum = tf.signal.stft(
-      padded, c.window_samples, c.hop_samples, c.fft_samples
-    )
-    magnitude = tf.abs(spectrum)
-    shape = tf.shape(magnitude)
+    c = self.config
+    windows = _frames(pcm, c) * tf.signal.hann_window(c.window_samples)
+    shape = tf.shape(windows)
     # Two axes, so that each product becomes one fully connected operation.
-    flat = tf.reshape(magnitude, [-1, c.fft_samples // 2 + 1])
+    magnitude = self.magnitudes(tf.reshape(windows, [-1, c.window_samples]))
     mel = tf.concat(
-      [tf.matmul(flat[:, first:last], m) for first, last, m in self._bands],
+      [
+        tf.matmul(tf.slice(magnitude, [0, first], [-1, last - first]), matrix)
+        for first, last, matrix in self.bands
+      ],
       axis=-1,
     )
     scaled = (tf.math.log(tf.maximum(mel, c.floor)) - c.log_mean) / c.log_std
@@ -140,11 +143,23 @@ class LogMel(tf.keras.layers.Layer):
     features.set_shape([pcm.shape[0], None, c.num_mel_bins])
     return features
 
+  def magnitudes(self, windows: tf.Tensor) -> tf.Tensor:
+    """Returns the magnitudes of the Fourier transform of windows.
+
+    Args:
+      windows: float32[N, W].
+
+    Returns:
+      float32[N, K], of the frequencies from 0 on, at least those that the mel
+      scale looks at.
+    """
+    return tf.abs(tf.signal.rfft(windows, [self.config.fft_samples]))
+
   def get_config(self) -> dict[str, Any]:
     """Returns what `from_config` needs."""
     return {
       **super().get_config(),
-      "config": dataclasses.asdict(self._config),
+      "config": dataclasses.asdict(self.config),
     }
 
   @classmethod
@@ -153,6 +168,27 @@ class LogMel(tf.keras.layers.Layer):
     config = dict(config)
     config.pop("trainable", None)
     return cls(LogMelConfig(**config.pop("config")), **config)
+
+
+def _frames(pcm: tf.Tensor, config: LogMelConfig) -> tf.Tensor:
+  """float32[B, S] -> float32[B, T, W]: the windows, zeros after the end.
+
+  As `tf.signal.frame` does it, in pieces that both window and hop consist of,
+  but without its cut at the end: TFLite copies what `[...]` gives sample by
+  sample.
+  """
+  window, hop = config.window_samples, config.hop_samples
+  piece = math.gcd(window, hop)
+  shape = tf.shape(pcm)
+  frames = (shape[1] + hop - 1) // hop
+  missing = frames * hop + window - hop - shape[1]
+  padded = tf.pad(pcm, [[0, 0], [0, missing]])
+  pieces = tf.reshape(padded, [shape[0], -1, piece])
+  first = tf.expand_dims(tf.range(frames) * (hop // piece), 1)
+  index = first + tf.range(window // piece)
+  return tf.reshape(
+    tf.gather(pieces, index, axis=1), [shape[0], frames, window]
+  )
 
 
 def _mel_bands(config: LogMelConfig) -> list[tuple[int, int, np.ndarray]]:

@@ -112,6 +112,7 @@ class LogMelTest(tf.test.TestCase, parameterized.TestCase):
     {"log_std": 0.0},
     {"num_mel_bins": 0},
     {"window_ms": 0},
+    {"hop_ms": 26},
   )
   def test_bad_config(self, **fields):
     with self.assertRaisesRegex(InputError, "found .* expected"):
