@@ -4,11 +4,11 @@
 
 All speech is synthetic. In this order: probes of the committed model and a plan
 of each kind, what a round costs a client under each of them, federated training
-under each from several seeds, and the same probes of models trained here from
-other seeds, with other norms and of another size. Stopped at any moment, the
-same command goes on. After each part it writes what it has: into
-`benchmarks/results/layer_heterogeneity.json` and `docs/images/layer_*.png`, or
-with --quick below --out.
+under each from several seeds, the same with one thing changed, and the same
+probes of models trained here from other seeds, with other norms and of another
+size. Stopped at any moment, the same command goes on. After each part it writes
+what it has: into `benchmarks/results/layer_heterogeneity.json` and
+`docs/images/layer_*.png`, or with --quick below --out.
 """
 
 from lingvo_lite.stage import entry_point
@@ -77,6 +77,7 @@ def main(argv: Sequence[str]) -> None:
     _base,
     _client_rounds,
     _federated,
+    _variants,
     _central,
   )
   for part in parts:
@@ -118,6 +119,10 @@ def _federated(study: Study) -> Rows:
     **churn_row("federated", study.federated_churn()),
     "reset_run": BASE,
   }
+
+
+def _variants(study: Study) -> Rows:
+  yield from study.variant_rows()
 
 
 def _central(study: Study) -> Rows:

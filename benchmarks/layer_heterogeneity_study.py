@@ -40,6 +40,27 @@ class CentralRun:
 
 
 @dataclasses.dataclass(frozen=True)
+class Variant:
+  """A federated run with one thing changed, to tell what a plan lacks.
+
+  Attributes:
+    strategy: of its plan.
+    fraction: of the full model's parameters that clients get.
+    flags: of `fl.train_main`, what is changed.
+  """
+
+  strategy: str
+  fraction: float
+  flags: Mapping[str, str]
+
+  @property
+  def name(self) -> str:
+    """What its folder is called: `ranked_0.5_rounds_60`."""
+    changed = "_".join(f"{flag}_{value}" for flag, value in self.flags.items())
+    return f"{self.strategy}_{self.fraction}_{changed}"
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySize:
   """How much of the study is done.
 
@@ -50,6 +71,7 @@ class StudySize:
     fractions: of the full model's parameters that clients get.
     federated_seeds: runs of each plan.
     federated: flags of `fl.train_main`.
+    variants: compared with the runs of the first seed.
     cohort: clients of a measured round.
     repeats: measured rounds of each plan.
   """
@@ -60,6 +82,7 @@ class StudySize:
   fractions: tuple[float, ...]
   federated_seeds: int
   federated: Mapping[str, str]
+  variants: tuple[Variant, ...]
   cohort: int
   repeats: int
 
@@ -79,6 +102,16 @@ FULL = StudySize(
   fractions=(0.5, 0.25),
   federated_seeds=3,
   federated={"rounds": "20"},
+  variants=(
+    Variant("uniform", 1.0, {"rounds": "60"}),
+    Variant("ranked", 0.5, {"rounds": "60"}),
+    Variant("uniform", 0.5, {"rounds": "60"}),
+    Variant("ranked", 0.5, {"server_learning_rate": "0.032"}),
+    Variant("ranked", 0.5, {"server_learning_rate": "0.008"}),
+    Variant("ranked", 0.5, {"client_learning_rate": "0.004"}),
+    Variant("ranked", 0.5, {"mask_scope": "round"}),
+    Variant("ranked", 0.5, {"mask_scope": "run"}),
+  ),
   cohort=6,
   repeats=5,
 )
@@ -97,6 +130,7 @@ QUICK = StudySize(
     "local_epochs": "1",
     "rehearsal_steps": "1",
   },
+  variants=(Variant("ranked", 0.5, {"mask_scope": "run"}),),
   cohort=2,
   repeats=2,
 )
@@ -127,7 +161,8 @@ class Study:
     arms, runs = len(self.arms()), len(size.central_runs)
     # Probes of the base model, measured rounds, and churn of federated training
     # are a step each; a central run is trained, probed and asked for its churn.
-    self._steps = 3 + arms + arms * size.federated_seeds + 3 * runs
+    federated = arms * size.federated_seeds + len(size.variants)
+    self._steps = 3 + arms + federated + 3 * runs
 
   @property
   def seconds(self) -> dict[str, float]:
@@ -187,18 +222,23 @@ class Study:
     """Trains every plan from the base model with every seed."""
     for seed in range(self.size.federated_seeds):
       for strategy, fraction in self.arms():
-        manifest = _manifest(self._federated(strategy, fraction, seed))
+        folder = self._federated(strategy, fraction, seed)
         yield {
-          "kind": "federated",
-          "strategy": strategy if fraction < 1 else FULL_SIZE,
-          "fraction": fraction,
+          **_federated_row("federated", strategy, fraction, folder),
           "seed": seed,
-          "seconds": manifest["seconds"],
-          **{
-            name: manifest["metrics"][name]
-            for name in ("client_params", "server_params", "before", "after")
-          },
         }
+
+  def variant_rows(self) -> Iterator[dict[str, Any]]:
+    """Trains with the first seed and one thing changed."""
+    for variant in self.size.variants:
+      strategy, fraction = variant.strategy, variant.fraction
+      folder = self._train(
+        f"variant/{variant.name}", strategy, fraction, 0, variant.flags
+      )
+      yield {
+        **_federated_row("variant", strategy, fraction, folder),
+        "changed": dict(variant.flags),
+      }
 
   def arms(self) -> list[tuple[str, float]]:
     """Returns the plans that are compared; the first keeps everything."""
@@ -256,16 +296,27 @@ class Study:
     }
 
   def _federated(self, strategy: str, fraction: float, seed: int) -> str:
+    name = f"federated/{strategy}_{fraction}_seed_{seed}"
+    return self._train(name, strategy, fraction, seed, {})
+
+  def _train(
+    self,
+    name: str,
+    strategy: str,
+    fraction: float,
+    seed: int,
+    changed: Mapping[str, str],
+  ) -> str:
     plan = self.plan(strategy, fraction)
     return self._step(
-      f"federated/{strategy}_{fraction}_seed_{seed}",
+      name,
       "fl.train_main",
       [_weights(self._model), plan, self._corpus],
       model=self._model,
       plan=plan,
       corpus=self._corpus,
       seed=seed,
-      **self.size.federated,
+      **{**self.size.federated, **changed},
     )
 
   def _importance(
@@ -315,6 +366,22 @@ class Study:
       record = keep(folder, description, seconds=round(result.seconds, 1))
     self._seconds[name] = record["seconds"]
     return folder
+
+
+def _federated_row(
+  kind: str, strategy: str, fraction: float, folder: str
+) -> dict[str, Any]:
+  manifest = _manifest(folder)
+  return {
+    "kind": kind,
+    "strategy": strategy if fraction < 1 else FULL_SIZE,
+    "fraction": fraction,
+    "seconds": manifest["seconds"],
+    **{
+      name: manifest["metrics"][name]
+      for name in ("client_params", "server_params", "before", "after")
+    },
+  }
 
 
 def _weights(folder: str) -> str:
