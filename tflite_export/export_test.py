@@ -18,6 +18,7 @@ from tflite_export.compress import compress
 from tflite_export.convert import convert
 from tflite_export.export import check_nothing_left_out, export
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
+from tflite_export.flatbuffer_check import OPERATORS
 from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
 from tflite_export.parity import check_parity
@@ -39,6 +40,8 @@ _CONFIG = ConformerConfig(
   norm_groups=2,
 )
 _FLOATS = ("float32", "float32_2of4")
+# TensorType of the schema.
+_FLOAT32 = 0
 
 
 def _lively_model(config):
@@ -134,6 +137,19 @@ class ExportTest(tf.test.TestCase):
         self.assertEqual(found.shape, expected.shape)
         limit = 1e-4 if name == "float32" else 0.1 * expected.std()
         self.assertLess(np.sqrt(np.mean((found - expected) ** 2)), limit, name)
+
+  def test_no_slow_operation(self):
+    # TFLite runs both number by number; `tf.slice` and `MatrixLogMel` do not.
+    slow = {"STRIDED_SLICE", "RFFT2D"}
+    for name in RECIPES:
+      model = read_flatbuffer(self.contents(name))
+      graph = model.subgraphs[0]
+      found = {
+        OPERATORS[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        for operator in graph.operators
+        if graph.tensors[operator.outputs[0]].type == _FLOAT32
+      }
+      self.assertEmpty(found & slow, name)
 
   def test_integers_are_the_trained_ones(self):
     for name, compressed in self.compressed.items():
