@@ -28,7 +28,7 @@ from absl import flags, logging
 
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
-from fl.data.cohorts import SAMPLINGS, tiered_sampler
+from fl.data.cohorts import SAMPLINGS, check_cohort, tiered_sampler
 from fl.dropout.refresh import phase_ends, refreshed_plan
 from fl.dropout.selection import MASK_SCOPES, unit_selection
 from fl.dropout.sub_model import flatten, variable_specs
@@ -338,6 +338,8 @@ def main(argv: Sequence[str]) -> None:
   utterances = load_librispeech(os.path.join(corpus, "clients"))
   unheard = load_librispeech(os.path.join(corpus, "eval"))
   train, held_out = split_held_out(utterances)
+  # A speaker is a client.
+  check_cohort(config.cohort, len({one.speaker for one in train}))
   logging.info("reading the clients' speech, %d utterances", len(utterances))
   train_set = _load(train, must_align=True)
   held_out_set = _load(held_out, must_align=False)

@@ -280,6 +280,13 @@ class BadInputTest(absltest.TestCase):
     )
     self.assert_refused(outcome, "batch norm", "norm='group'")
 
+  def test_a_cohort_of_more_than_there_are(self):
+    outcome = self.run_into_out(
+      "fl.train_main", "--model=model", f"--corpus={self.corpus}", "--cohort=99"
+    )
+    self.assert_refused(outcome, "a cohort of 99", "change --cohort")
+    self.assertNotIn("reading the clients' speech", outcome.stderr)
+
   def test_device_tiers(self):
     arguments = ["--model=model", f"--corpus={self.corpus}", "--cohort=2"]
     path = os.path.join(self.create_tempdir().full_path, "tiers.json")

@@ -10,6 +10,20 @@ from lingvo_lite.stage.errors import InputError
 SAMPLINGS = ("uniform", "with_replacement", "by_utterances", "poisson")
 
 
+def check_cohort(cohort: int, clients: int) -> None:
+  """Raises InputError if so many cannot be drawn.
+
+  Args:
+    cohort: how many take part in a round.
+    clients: how many there are.
+  """
+  if not 1 <= cohort <= clients:
+    raise InputError(
+      f"found a cohort of {cohort}, expected 1 to the {clients} clients there"
+      " are: change --cohort"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class CohortSampler:
   """Draws each round's clients from the seed, the round and the attempt alone.
@@ -45,11 +59,7 @@ class CohortSampler:
         f"found --cohort_sampling={self.sampling}, expected one of"
         f" {', '.join(SAMPLINGS)}"
       )
-    if not 1 <= self.cohort <= len(self.utterances):
-      raise InputError(
-        f"found a cohort of {self.cohort}, expected 1 to the"
-        f" {len(self.utterances)} clients there are: change --cohort"
-      )
+    check_cohort(self.cohort, len(self.utterances))
 
   @property
   def probability(self) -> float:
