@@ -29,7 +29,8 @@ from benchmarks.layer_heterogeneity_claims import (
 )
 from benchmarks.layer_heterogeneity_figures import draw_figures
 from benchmarks.layer_heterogeneity_study import BASE, FULL, QUICK, Study
-from benchmarks.result_file import write_result
+from benchmarks.layer_heterogeneity_tables import study_tables
+from benchmarks.result_file import claims_table, write_result
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.stage.manifest import sha256
 
@@ -97,9 +98,8 @@ def main(argv: Sequence[str]) -> None:
     draw_figures(images, rows, study.importance())
   for name, seconds in study.seconds.items():
     logging.info("%s: %.1f min", name, seconds / 60)
-  for claim in claims:
-    value = "not measured" if claim.value is None else f"{claim.value:.4f}"
-    logging.info("%s: %s (%s)", claim.claim, value, claim.target)
+  print(study_tables(rows))
+  print(claims_table(claims))
   logging.info("written to %s and %s", path, images)
 
 
