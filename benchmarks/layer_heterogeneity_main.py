@@ -6,9 +6,9 @@ All speech is synthetic. In this order: probes of the committed model and a plan
 of each kind, what a round costs a client under each of them, federated training
 under each from several seeds, the same with one thing changed, and the same
 probes of models trained here from other seeds, with other norms and of another
-size. Stopped at any moment, the same command goes on. After each part it writes
-what it has: into `benchmarks/results/layer_heterogeneity.json` and
-`docs/images/layer_*.png`, or with --quick below --out.
+size. Stopped at any moment, the same command goes on. It writes what it has as
+it goes: into `benchmarks/results/layer_heterogeneity.json`, after each part
+into `docs/images/layer_*.png`, and with --quick below --out.
 """
 
 from lingvo_lite.stage import entry_point
@@ -82,24 +82,24 @@ def main(argv: Sequence[str]) -> None:
     _central,
   )
   for part in parts:
-    rows += part(study)
-    times = [
-      {"kind": "seconds", "part": name, "seconds": round(seconds, 1)}
-      for name, seconds in study.seconds.items()
-    ]
-    claims = claims_of(rows)
-    write_result(
-      path,
-      config=config,
-      seconds=sum(study.seconds.values()),
-      rows=rows + times,
-      claims=claims,
-    )
+    for row in part(study):
+      rows.append(row)
+      times = [
+        {"kind": "seconds", "part": name, "seconds": round(seconds, 1)}
+        for name, seconds in study.seconds.items()
+      ]
+      write_result(
+        path,
+        config=config,
+        seconds=sum(study.seconds.values()),
+        rows=rows + times,
+        claims=claims_of(rows),
+      )
     draw_figures(images, rows, study.importance())
   for name, seconds in study.seconds.items():
     logging.info("%s: %.1f min", name, seconds / 60)
   print(study_tables(rows))
-  print(claims_table(claims))
+  print(claims_table(claims_of(rows)))
   logging.info("written to %s and %s", path, images)
 
 
