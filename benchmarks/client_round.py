@@ -114,7 +114,9 @@ def measure_client_rounds(
 
   Returns:
     A row for each plan, in order: bytes of a client as predicted and as
-    counted, and medians of `seconds` and `cpu_seconds`.
+    counted, medians of `seconds` and `cpu_seconds`, and of what they are of the
+    first plan's in the same turn (`seconds_of_first`, `cpu_seconds_of_first`),
+    which a machine that is now faster, now slower changes less.
   """
   rounds = [ClientRound(config, specs, weights, plan, data) for plan in plans]
   found: list[list[dict[str, Any]]] = [[] for _ in plans]
@@ -137,13 +139,22 @@ def measure_client_rounds(
         "upload_bytes": sorted(
           {size for one in counted for size in one["upload_bytes"]}
         ),
-        **{
-          name: statistics.median(one[name] for one in counted[1:])
-          for name in ("seconds", "cpu_seconds")
-        },
+        **_times(counted[1:], found[0][1:]),
       }
     )
   return rows
+
+
+def _times(
+  counted: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]
+) -> dict[str, float]:
+  times = {}
+  for name in ("seconds", "cpu_seconds"):
+    times[name] = statistics.median(one[name] for one in counted)
+    times[f"{name}_of_first"] = statistics.median(
+      one[name] / whole[name] for one, whole in zip(counted, first, strict=True)
+    )
+  return times
 
 
 def _bytes(message: Any) -> int:

@@ -11,12 +11,12 @@ from benchmarks.layer_heterogeneity_claims import (
 from benchmarks.layer_heterogeneity_study import CentralRun
 
 
-def _round(strategy, fraction, cpu_seconds, counted=104):
+def _round(strategy, fraction, cpu_seconds_of_first, counted=104):
   return {
     "kind": "client_round",
     "strategy": strategy,
     "fraction": fraction,
-    "cpu_seconds": cpu_seconds,
+    "cpu_seconds_of_first": cpu_seconds_of_first,
     "predicted_download_bytes": 104,
     "download_bytes": [104, counted],
     "predicted_upload_bytes": 116,
@@ -60,10 +60,10 @@ class LayerHeterogeneityClaimsTest(absltest.TestCase):
 
   def test_by_hand(self):
     rows = [
-      _round("full", 1.0, 10.0),
-      _round("ranked", 0.5, 6.0),
-      _round("ranked", 0.25, 5.0),
-      _round("uniform", 0.5, 1.0),
+      _round("full", 1.0, 1.0),
+      _round("ranked", 0.5, 0.6),
+      _round("ranked", 0.25, 0.5),
+      _round("uniform", 0.5, 0.1),
       *_federated("full", 1.0, [0.1, 0.3]),
       *_federated("ranked", 0.5, [0.2, 0.22]),
       *_federated("uniform", 0.5, [0.24, 0.24]),

@@ -27,9 +27,6 @@ def study_tables(rows: Sequence[Row]) -> str:
 
 
 def _client_rounds(rows: Sequence[Row]) -> str:
-  whole = next((row for row in rows if row["fraction"] == 1.0), None)
-  if whole is None:
-    return ""
   return _table(
     "| plan | parameters | bytes down | bytes up | processor time, s |"
     " of a whole model's | time of day, of a whole model's |",
@@ -40,8 +37,8 @@ def _client_rounds(rows: Sequence[Row]) -> str:
         _range(row["download_bytes"]),
         _range(row["upload_bytes"]),
         f"{row['cpu_seconds']:.2f}",
-        f"{row['cpu_seconds'] / whole['cpu_seconds']:.3f}",
-        f"{row['seconds'] / whole['seconds']:.3f}",
+        f"{row['cpu_seconds_of_first']:.3f}",
+        f"{row['seconds_of_first']:.3f}",
       ]
       for row in rows
     ),
