@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.result_file import markdown_table
+
 Row = dict[str, Any]
 
 _STREAMING = (
@@ -71,19 +73,14 @@ def edge_tables(rows: Sequence[Row]) -> str:
         )
       )
   return (
-    _table(_STREAMING, streaming)
+    markdown_table(_STREAMING, streaming)
     + "\n"
-    + _table(("compared with", "WER, % [95%]", "processor time, size"), others)
+    + markdown_table(
+      ("compared with", "WER, % [95%]", "processor time, size"), others
+    )
   )
 
 
 def _errors(row: Row) -> str:
   low, high = row["wer_interval"]
   return f"{100 * row['wer']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  rule = ["---"] * len(heads)
-  return "".join(
-    f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *lines)
-  )

@@ -76,9 +76,9 @@ def main(argv: Sequence[str]) -> None:
   rows: list[dict[str, Any]] = []
   parts: tuple[Callable[[Study], Rows], ...] = (
     _base,
-    _client_rounds,
+    Study.client_round_rows,
     _federated,
-    _variants,
+    Study.variant_rows,
     _central,
   )
   for part in parts:
@@ -109,20 +109,12 @@ def _base(study: Study) -> Rows:
   yield probe_agreement_row(BASE, importance)
 
 
-def _client_rounds(study: Study) -> Rows:
-  yield from study.client_round_rows()
-
-
 def _federated(study: Study) -> Rows:
   yield from study.federated_rows()
   yield {
     **churn_row("federated", study.federated_churn()),
     "reset_run": BASE,
   }
-
-
-def _variants(study: Study) -> Rows:
-  yield from study.variant_rows()
 
 
 def _central(study: Study) -> Rows:

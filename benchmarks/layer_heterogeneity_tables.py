@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.result_file import markdown_table
+
 Row = dict[str, Any]
 
 _DOMAINS = ("commands", "general")
@@ -28,8 +30,15 @@ def study_tables(rows: Sequence[Row]) -> str:
 
 def _client_rounds(rows: Sequence[Row]) -> str:
   return _table(
-    "| plan | parameters | bytes down | bytes up | processor time, s |"
-    " of a whole model's | time of day, of a whole model's |",
+    (
+      "plan",
+      "parameters",
+      "bytes down",
+      "bytes up",
+      "processor time, s",
+      "of a whole model's",
+      "time of day, of a whole model's",
+    ),
     (
       [
         _plan(row),
@@ -50,8 +59,14 @@ def _federated(rows: Sequence[Row]) -> str:
   for row in rows:
     runs.setdefault(_plan(row), []).append(row)
   return _table(
-    "| plan | seeds | WER of commands, mean | each | WER of general sentences,"
-    " mean | each |",
+    (
+      "plan",
+      "seeds",
+      "WER of commands, mean",
+      "each",
+      "WER of general sentences, mean",
+      "each",
+    ),
     (
       [plan, str(len(of_plan)), *_means(of_plan)]
       for plan, of_plan in runs.items()
@@ -61,7 +76,7 @@ def _federated(rows: Sequence[Row]) -> str:
 
 def _variants(rows: Sequence[Row]) -> str:
   return _table(
-    "| plan | changed | WER of commands | WER of general sentences |",
+    ("plan", "changed", "WER of commands", "WER of general sentences"),
     (
       [
         _plan(row),
@@ -75,15 +90,20 @@ def _variants(rows: Sequence[Row]) -> str:
 
 def _central(rows: Sequence[Row]) -> str:
   return _table(
-    "| run | held-out WER |",
+    ("run", "held-out WER"),
     ([row["run"], f"{row['held_out_wer']:.3f}"] for row in rows),
   )
 
 
 def _agreement(rows: Sequence[Row]) -> str:
   return _table(
-    "| runs that differ in | by | runs | Kendall's tau | of the least important"
-    " four, common |",
+    (
+      "runs that differ in",
+      "by",
+      "runs",
+      "Kendall's tau",
+      "of the least important four, common",
+    ),
     (
       [
         row["over"],
@@ -108,7 +128,7 @@ def _churn(rows: Sequence[Row]) -> str:
         f"{found['rho']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
       )
     lines.append([row["run"], interval])
-  return _table("| churn of | Spearman with the rise in WER, 95% |", lines)
+  return _table(("churn of", "Spearman with the rise in WER, 95%"), lines)
 
 
 def _plan(row: Row) -> str:
@@ -133,9 +153,7 @@ def _range(sizes: Sequence[int]) -> str:
   return " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
 
 
-def _table(heads: str, lines: Iterable[Sequence[str]]) -> str:
-  body = [f"| {' | '.join(cells)} |" for cells in lines]
-  if not body:
-    return ""
-  rule = "|---" * (heads.count("|") - 1) + "|"
-  return "\n".join([heads, rule, *body, ""])
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+  """Returns a table, or nothing when there are no lines yet."""
+  body = list(lines)
+  return markdown_table(heads, body) if body else ""

@@ -51,6 +51,19 @@ class Claim:
       ) from None
 
 
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """Returns a Markdown table, each line ended.
+
+  Args:
+    heads: of the columns.
+    lines: a cell for each of them.
+  """
+  rule = ["---"] * len(heads)
+  return "".join(
+    f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *lines)
+  )
+
+
 def claims_table(claims: Sequence[Claim]) -> str:
   """Returns the claims as a Markdown table, after an empty line."""
   lines = ["", "| claim | value | target | met |", "|---|--:|--:|---|"]

@@ -141,10 +141,10 @@ def sinusoids(first: tf.Tensor, rows: tf.Tensor | int, width: int) -> tf.Tensor:
   # Zero, but the converter cannot know: it would put the sines into the file.
   zero = tf.minimum(first, 0.0)
   steps_on = tf.expand_dims(zero + tf.range(0.0, -_RUN, -1.0), 1) * rates
-  sines = tf.sin(starts) * tf.cos(steps_on) + tf.cos(starts) * tf.sin(steps_on)
-  cosines = tf.cos(starts) * tf.cos(steps_on) - tf.sin(starts) * tf.sin(
-    steps_on
-  )
+  sin_start, cos_start = tf.sin(starts), tf.cos(starts)
+  sin_on, cos_on = tf.sin(steps_on), tf.cos(steps_on)
+  sines = sin_start * cos_on + cos_start * sin_on
+  cosines = cos_start * cos_on - sin_start * sin_on
   every = tf.reshape(tf.concat([sines, cosines], -1), [-1, width])
   return tf.slice(every, [0, 0], [rows, width])
 

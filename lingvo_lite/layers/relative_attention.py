@@ -189,8 +189,7 @@ def _by_distance(matched: tf.Tensor) -> tf.Tensor:
   The relative shift of Transformer-XL (appendix B): row i of the result holds
   the distances i, i - 1, ..., i - T + 1, by padding and reshaping alone.
 
-  `tf.slice`, since the gradient of `[...]` copies element by element: a tenth
-  of a training step.
+  `tf.slice`, since the gradient of `[...]` copies element by element.
   """
   shape = tf.shape(matched)
   batch, heads, frames = shape[0], shape[1], shape[2]
