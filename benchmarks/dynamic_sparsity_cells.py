@@ -10,6 +10,8 @@ from typing import Any
 import jiwer
 import tensorflow as tf
 
+from benchmarks.block_kernel_timing import kernel_rows
+from benchmarks.dynamic_sparsity_whole_file import measure_whole_file
 from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
 from lingvo_lite.dynamic_sparsity.dynamic_model import (
   DynamicModel,
@@ -169,11 +171,15 @@ def file_rows(setting: Setting, levels: SparsityLevels, seed: int) -> list[Row]:
       texts = transcribe_all(
         path, setting.spoken, setting.workers, figure["level"]
       )
+      found = accuracy(references, texts)
       rows.append(
         {
           "kind": "file",
           **figure,
-          "wer_on_litert": round(accuracy(references, texts).wer, 5),
+          "wer_on_litert": round(found.wer, 5),
+          "wer_on_litert_interval": [
+            round(end, 5) for end in found.wer_interval
+          ],
           "peak_rss_bytes": peak_rss_bytes(path),
         }
       )
@@ -191,11 +197,17 @@ def file_rows(setting: Setting, levels: SparsityLevels, seed: int) -> list[Row]:
         },
         "peak_rss_bytes_all_levels": peak_rss_bytes(whole, levels.sparsities),
         **_switching(whole, setting.spoken[0]),
+        **measure_whole_file(whole, levels.sparsities),
       }
     )
     return rows
 
-  return setting.kept(f"files_seed{seed}", levels, make)
+  return setting.kept(f"level_files_seed{seed}", levels, make)
+
+
+def matrix_rows(setting: Setting, levels: SparsityLevels) -> list[Row]:
+  """Returns the block-sparse kernel's times, by width (`kind` `kernel`)."""
+  return setting.kept("kernels", levels, kernel_rows)
 
 
 def _switching(path: str, one: SpokenUtterance) -> Row:

@@ -8,38 +8,46 @@ import numpy as np
 
 from benchmarks.dynamic_sparsity_cells import DYNAMIC, SINGLE
 from benchmarks.result_file import Claim
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels, level_name
 
 Row = Mapping[str, Any]
 
 _RESAMPLES = 2000
-_MEASURED_LEVEL = "s80"
+_DENSE_LEVEL, _MEASURED_LEVEL = "s00", "s80"
 
 
-def claims(rows: Sequence[Row]) -> list[Claim]:
-  """Returns every claim; a figure whose rows are missing has no value."""
+def claims(
+  rows: Sequence[Row], levels: SparsityLevels, passes: int
+) -> list[Claim]:
+  """Returns every claim; a figure whose rows are missing has no value.
+
+  Args:
+    rows: of all kinds.
+    levels: the ladder, which says what is claimed of.
+    passes: how many times a step of its training runs the model.
+  """
   files = {row["level"]: row for row in rows if row["kind"] == "file"}
   whole = next((row for row in rows if row["kind"] == "whole"), None)
-  levels = sorted({row["level"] for row in rows if row["kind"] == "wer"})
   found = []
-  for level in levels:
-    dense = level == levels[0]
+  for sparsity in levels.sparsities:
+    level = level_name(sparsity)
     found.append(
       Claim(
         f"{level}, relative WER regression against the net trained at that"
-        f" sparsity alone{' (plain dense training)' if dense else ''}",
+        f" sparsity alone{'' if sparsity else ' (plain dense training)'}",
         regression(rows, level),
-        "<= 0.01" if dense else "<= 0.03",
+        "<= 0.03" if sparsity else "<= 0.01",
       )
     )
   found.append(
     Claim(
-      "seconds of a step, of those of plain dense training, less the passes of"
-      " a step",
-      _cost_over_passes(rows),
-      "<= 0",
+      "seconds of a step, of those of plain dense training (target: the passes"
+      " of a step)",
+      _step_cost(rows),
+      f"<= {passes}",
     )
   )
-  sparse, dense_file = files.get(_MEASURED_LEVEL), files.get("s00")
+  sparse, dense_file = files.get(_MEASURED_LEVEL), files.get(_DENSE_LEVEL)
 
   def share(key: str) -> float | None:
     if sparse is None or dense_file is None:
@@ -84,57 +92,81 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 
 def regression(rows: Sequence[Row], level: str) -> float | None:
   """Returns the relative difference of the mean WERs over seeds at a level."""
-  means = [_mean_wer(rows, method, level) for method in (DYNAMIC, SINGLE)]
+  means = [mean_wer(rows, method, level) for method in (DYNAMIC, SINGLE)]
   if means[0] is None or not means[1]:
     return None
   return means[0] / means[1] - 1
 
 
-def difference_interval(
-  rows: Sequence[Row], level: str
-) -> tuple[float, float] | None:
-  """Returns the 95% interval of the WER's difference, dynamic less single.
+def mean_wer(rows: Sequence[Row], method: str, level: str) -> float | None:
+  """Returns the mean WER over seeds; None: there is no row."""
+  chosen = _of(rows, method, level)
+  return statistics.mean(row["wer"] for row in chosen) if chosen else None
 
-  Utterances are resampled, the same for both; edits are means over seeds.
+
+def wer_interval(
+  rows: Sequence[Row], method: str, level: str
+) -> tuple[float, float] | None:
+  """Returns the 95% interval of a method's WER, edits being means over seeds.
+
+  Utterances are resampled, seeds are not. None: there is no row.
   """
-  edits = []
-  for method in (DYNAMIC, SINGLE):
-    chosen = _of(rows, method, level)
-    if not chosen:
-      return None
-    edits.append(np.mean([row["edits"] for row in chosen], axis=0))
-    words = np.array(chosen[0]["utterance_words"])
-  picks = np.random.default_rng(0).integers(
-    0, len(words), [_RESAMPLES, len(words)]
-  )
-  rates = (edits[0] - edits[1])[picks].sum(1) / words[picks].sum(1)
-  low, high = np.quantile(rates, [0.025, 0.975])
-  return float(low), float(high)
+  found = _mean_edits(rows, method, level)
+  return None if found is None else _interval(*found)
+
+
+def difference_interval(
+  rows: Sequence[Row], level: str, other: str
+) -> tuple[float, float] | None:
+  """Returns the 95% interval of the WER's difference, dynamic less another.
+
+  Utterances are resampled, the same for both; edits are means over seeds. None:
+  a row is missing.
+  """
+  found = _mean_edits(rows, DYNAMIC, level), _mean_edits(rows, other, level)
+  if found[0] is None or found[1] is None:
+    return None
+  return _interval(found[0][0] - found[1][0], found[0][1])
 
 
 def _figure(row: Row | None, key: str, factor: float = 1.0) -> float | None:
   return None if row is None else factor * row[key]
 
 
-def _cost_over_passes(rows: Sequence[Row]) -> float | None:
-  """Returns how far the cost of a step is above its number of passes."""
-  steps = {
-    method: [
+def _mean_edits(
+  rows: Sequence[Row], method: str, level: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns each utterance's edits, means over seeds, and its words."""
+  chosen = _of(rows, method, level)
+  if not chosen:
+    return None
+  edits = np.mean([row["edits"] for row in chosen], axis=0)
+  return edits, np.array(chosen[0]["utterance_words"])
+
+
+def _interval(edits: np.ndarray, words: np.ndarray) -> tuple[float, float]:
+  """Returns the bootstrap interval of sum(edits) / sum(words)."""
+  picks = np.random.default_rng(0).integers(
+    0, len(words), [_RESAMPLES, len(words)]
+  )
+  rates = edits[picks].sum(1) / words[picks].sum(1)
+  low, high = np.quantile(rates, [0.025, 0.975])
+  return float(low), float(high)
+
+
+def _step_cost(rows: Sequence[Row]) -> float | None:
+  """Returns a step's time, of one of plain dense training."""
+  means = []
+  for method in (DYNAMIC, SINGLE):
+    steps = [
       row["step_ms"]
-      for row in _of(rows, method, "s00")
+      for row in _of(rows, method, _DENSE_LEVEL)
       if row["step_ms"] is not None
     ]
-    for method in (DYNAMIC, SINGLE)
-  }
-  if not all(steps.values()):
-    return None
-  ratio = statistics.mean(steps[DYNAMIC]) / statistics.mean(steps[SINGLE])
-  return ratio - _of(rows, DYNAMIC, "s00")[0]["passes"]
-
-
-def _mean_wer(rows: Sequence[Row], method: str, level: str) -> float | None:
-  chosen = _of(rows, method, level)
-  return statistics.mean(row["wer"] for row in chosen) if chosen else None
+    if not steps:
+      return None
+    means.append(statistics.mean(steps))
+  return means[0] / means[1]
 
 
 def _of(rows: Sequence[Row], method: str, level: str) -> list[Row]:

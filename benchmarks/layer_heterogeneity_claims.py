@@ -5,13 +5,30 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.layer_heterogeneity_study import CentralRun
+from benchmarks.layer_heterogeneity_study import BASE, CentralRun
 from benchmarks.result_file import Claim
 from fl.importance.agreement import kendall_tau, overlap_at
 
 Row = dict[str, Any]
 
 _OVERLAP_AT = 4
+_PART_OF_KIND = {
+  "identity": "identities",
+  "client_round": "client_rounds",
+  "federated": "federated",
+  "variant": "variants",
+  "cut": "cuts",
+}
+
+
+def part_of(row: Mapping[str, Any]) -> str:
+  """Returns the part of the study that a row is of, as `--parts` names it."""
+  if row["kind"] in _PART_OF_KIND:
+    return _PART_OF_KIND[row["kind"]]
+  if row["kind"] == "churn" and row["run"] == "federated":
+    return "federated"
+  runs = row.get("runs", [row.get("run")])
+  return "probes" if set(runs) == {BASE} else "central"
 
 
 def reset_rows(run: str, importance: Mapping[str, Any]) -> Iterator[Row]:
@@ -97,6 +114,23 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
       "<= 0",
     )
   ]
+  for identity in (
+    "extract, then scatter",
+    "keep rate 1 is federated averaging",
+    "a round worked out by hand",
+  ):
+    differences = [
+      row["largest_difference"]
+      for row in rows
+      if row["kind"] == "identity" and row["identity"] == identity
+    ]
+    found.append(
+      Claim(
+        f"{identity}: largest difference",
+        max(differences, default=None),
+        "<= 0",
+      )
+    )
   for fraction, target in ((0.5, 0.65), (0.25, 0.45)):
     part = rounds.get(("ranked", fraction))
     found.append(

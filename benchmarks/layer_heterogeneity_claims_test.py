@@ -5,6 +5,7 @@ from absl.testing import absltest
 from benchmarks.layer_heterogeneity_claims import (
   agreement_rows,
   claims_of,
+  part_of,
   probe_agreement_row,
   reset_rows,
 )
@@ -70,13 +71,43 @@ class LayerHeterogeneityClaimsTest(absltest.TestCase):
     ]
     values = list(self.values(rows).values())
     self.assertEqual(values[0], (0.0, True))
-    self.assertEqual(values[1], (0.6, True))
-    self.assertEqual(values[2], (0.5, False))
-    self.assertAlmostEqual(values[3][0], 0.05)
-    self.assertAlmostEqual(values[4][0], -0.03)
-    self.assertTrue(values[4][1])
+    # No identity was measured.
+    self.assertEqual(values[1:4], [(None, False)] * 3)
+    self.assertEqual(values[4], (0.6, True))
+    self.assertEqual(values[5], (0.5, False))
+    self.assertAlmostEqual(values[6][0], 0.05)
+    self.assertAlmostEqual(values[7][0], -0.03)
+    self.assertTrue(values[7][1])
     # Nothing was said about commands.
-    self.assertEqual(values[5:], [(None, False)] * 2)
+    self.assertEqual(values[8:], [(None, False)] * 2)
+
+  def test_an_identity_counts_by_its_worst_case(self):
+    rows = [
+      {
+        "kind": "identity",
+        "identity": "extract, then scatter",
+        "largest_difference": difference,
+      }
+      for difference in (0.0, 1e-7)
+    ]
+    self.assertEqual(
+      self.values(rows)["extract, then scatter: largest difference"],
+      (1e-7, False),
+    )
+
+  def test_every_row_is_of_one_part(self):
+    for row, part in (
+      ({"kind": "identity"}, "identities"),
+      ({"kind": "reset", "run": "base"}, "probes"),
+      ({"kind": "agreement", "runs": ["base", "base"]}, "probes"),
+      ({"kind": "client_round"}, "client_rounds"),
+      ({"kind": "churn", "run": "federated"}, "federated"),
+      ({"kind": "churn", "run": "tiny_group_0"}, "central"),
+      ({"kind": "reset", "run": "tiny_group_0"}, "central"),
+      ({"kind": "agreement", "runs": ["tiny_group_0"] * 2}, "central"),
+      ({"kind": "central", "run": "tiny_group_0"}, "central"),
+    ):
+      self.assertEqual(part_of(row), part)
 
   def test_a_byte_too_many_breaks_the_claim(self):
     value, met = next(

@@ -2,36 +2,42 @@
 
   ./bazelw run //benchmarks:layer_heterogeneity [-- --quick]
 
-All speech is synthetic. In this order: probes of the committed model and a plan
-of each kind, what a round costs a client under each of them, federated training
-under each from several seeds, the same with one thing changed, and the same
-probes of models trained here from other seeds, with other norms and of another
-size. Stopped at any moment, the same command goes on. It writes what it has as
-it goes: into `benchmarks/results/layer_heterogeneity.json`, after each part
-into `docs/images/layer_*.png`, and with --quick below --out.
+All speech is synthetic. In this order: identities that must hold exactly,
+probes of the committed model and a plan of each kind, what a round costs a
+client under each, federated training under each from several seeds, the same
+with one thing changed, models cut out of the trained ones, and the same probes
+of models trained here from other seeds, with other norms and of another size.
+
+Stopped at any moment, the same command goes on. It writes what it has as it
+goes: into `benchmarks/results/layer_heterogeneity.json`, after each part into
+`docs/images/layer_*.png`, and with --quick below --out. `--parts=central` does
+one part again and keeps the rows of the others.
 """
 
 from lingvo_lite.stage import entry_point
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
+from benchmarks.dropout_identities import identity_rows
 from benchmarks.layer_heterogeneity_claims import (
   agreement_rows,
   churn_row,
   claims_of,
+  part_of,
   probe_agreement_row,
   reset_rows,
 )
 from benchmarks.layer_heterogeneity_figures import draw_figures
 from benchmarks.layer_heterogeneity_study import BASE, FULL, QUICK, Study
 from benchmarks.layer_heterogeneity_tables import study_tables
-from benchmarks.result_file import claims_table, write_result
+from benchmarks.result_file import claims_table, kept_rows, write_result
 from lingvo_lite.data.default_corpus import extract_default_corpus
+from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.manifest import sha256
 
 _QUICK = flags.DEFINE_bool(
@@ -41,6 +47,13 @@ _QUICK = flags.DEFINE_bool(
 )
 _OUT = flags.DEFINE_string(
   "out", None, "Folder for finished steps. Left out: one in lingvo_lite_runs."
+)
+_PARTS = flags.DEFINE_list(
+  "parts",
+  None,
+  "Any of identities, probes, client_rounds, federated, variants, cuts,"
+  " central: do these, and keep the other parts' rows that the results have."
+  " Left out: all.",
 )
 
 _MODEL = os.path.join("lingvo_lite", "pretrained", "tiny")
@@ -73,26 +86,33 @@ def main(argv: Sequence[str]) -> None:
     images = os.path.join(root, "docs", "images")
   path = os.path.join(results, f"{_NAME}.json")
 
+  parts: dict[str, Callable[[Study], Rows]] = {
+    "identities": _identities,
+    "probes": _base,
+    "client_rounds": Study.client_round_rows,
+    "federated": _federated,
+    "variants": Study.variant_rows,
+    "cuts": Study.cut_rows,
+    "central": _central,
+  }
+  chosen = _chosen(parts)
+  by_part, seconds = _kept(path, config, set(parts) - set(chosen))
   rows: list[dict[str, Any]] = []
-  parts: tuple[Callable[[Study], Rows], ...] = (
-    _base,
-    Study.client_round_rows,
-    _federated,
-    Study.variant_rows,
-    _central,
-  )
-  for part in parts:
-    for row in part(study):
-      rows.append(row)
-      times = [
-        {"kind": "seconds", "part": name, "seconds": round(seconds, 1)}
-        for name, seconds in study.seconds.items()
-      ]
+  for name in chosen:
+    by_part[name] = []
+    for row in parts[name](study):
+      by_part[name].append(row)
+      rows = [row for part in parts for row in by_part.get(part, ())]
+      seconds |= study.seconds
       write_result(
         path,
         config=config,
-        seconds=sum(study.seconds.values()),
-        rows=rows + times,
+        seconds=sum(seconds.values()),
+        rows=rows
+        + [
+          {"kind": "seconds", "part": part, "seconds": round(each, 1)}
+          for part, each in seconds.items()
+        ],
         claims=claims_of(rows),
       )
     draw_figures(images, rows, study.importance())
@@ -101,6 +121,45 @@ def main(argv: Sequence[str]) -> None:
   print(study_tables(rows))
   print(claims_table(claims_of(rows)))
   logging.info("written to %s and %s", path, images)
+
+
+def _chosen(parts: Collection[str]) -> list[str]:
+  """Returns the parts that are asked for, in the order of the study."""
+  asked = _PARTS.value or list(parts)
+  for name in asked:
+    if name not in parts:
+      raise InputError(
+        f"found --parts={name}, expected any of {', '.join(parts)}"
+      )
+  return [name for name in parts if name in asked]
+
+
+def _kept(
+  path: str, config: Mapping[str, Any], parts: Collection[str]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
+  """Reads the rows of parts that are not done now, and what these took.
+
+  Args:
+    path: of the results so far, there or not.
+    config: of this study; results of another model are refused.
+    parts: whose rows are kept.
+  """
+  by_part: dict[str, list[dict[str, Any]]] = {}
+  seconds: dict[str, float] = {}
+  if not parts:
+    return by_part, seconds
+  shared = {"model_sha256": config["model_sha256"]}
+  for row in kept_rows(path, shared):
+    if row["kind"] == "seconds":
+      seconds[row["part"]] = row["seconds"]
+    elif part_of(row) in parts:
+      by_part.setdefault(part_of(row), []).append(row)
+  return by_part, seconds
+
+
+def _identities(study: Study) -> Rows:
+  del study
+  yield from identity_rows()
 
 
 def _base(study: Study) -> Rows:

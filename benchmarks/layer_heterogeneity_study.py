@@ -14,6 +14,8 @@ from pipeline.stage_process import run_stage
 from pipeline.stage_record import begin, describe_command, finished, keep
 
 BASE, FULL_SIZE = "base", "full"
+# What a model of its own is cut out of; see `Study.cut_rows`.
+PRETRAINED, RANDOM_UNITS, NESTED_UNITS = "pre-trained", "random", "nested"
 STRATEGIES = ("ranked", "uniform", "inverse")
 
 
@@ -72,6 +74,7 @@ class StudySize:
     federated_seeds: runs of each plan.
     federated: flags of `fl.train_main`.
     variants: compared with the runs of the first seed.
+    cut: part of the parameters that a model cut out after training has.
     cohort: clients of a measured round.
     repeats: measured rounds of each plan.
   """
@@ -83,6 +86,7 @@ class StudySize:
   federated_seeds: int
   federated: Mapping[str, str]
   variants: tuple[Variant, ...]
+  cut: float
   cohort: int
   repeats: int
 
@@ -107,10 +111,12 @@ FULL = StudySize(
     Variant("uniform", 1.0, {"rounds": "60"}),
     Variant("ranked", 0.5, {"server_learning_rate": "0.032"}),
     Variant("ranked", 0.5, {"server_learning_rate": "0.008"}),
+    Variant("ranked", 0.5, {"output_scaling": "false"}),
     Variant("ranked", 0.5, {"mask_scope": "run"}),
     Variant("ranked", 0.5, {"mask_scope": "round"}),
-    Variant("uniform", 0.5, {"rounds": "60"}),
+    Variant("ranked", 0.5, {"refresh_every": "5"}),
   ),
+  cut=0.5,
   cohort=6,
   repeats=5,
 )
@@ -130,6 +136,7 @@ QUICK = StudySize(
     "rehearsal_steps": "1",
   },
   variants=(Variant("ranked", 0.5, {"mask_scope": "run"}),),
+  cut=0.5,
   cohort=2,
   repeats=2,
 )
@@ -161,7 +168,8 @@ class Study:
     # Probes of the base model, measured rounds, and churn of federated training
     # are a step each; a central run is trained, probed and asked for its churn.
     federated = arms * size.federated_seeds + len(size.variants)
-    self._steps = 3 + arms + federated + 3 * runs
+    # Three models are cut out, compressed, exported and recognise.
+    self._steps = 3 + arms + federated + 3 * 4 + 3 * runs
 
   @property
   def seconds(self) -> dict[str, float]:
@@ -238,6 +246,74 @@ class Study:
         **_federated_row("variant", strategy, fraction, folder),
         "changed": dict(variant.flags),
       }
+
+  def cut_rows(self) -> Iterator[dict[str, Any]]:
+    """Cuts models of their own out of trained ones and measures their files.
+
+    Out of the pre-trained model and of those whose clients had random or nested
+    units of the ranked plan, all by that plan.
+    """
+    arm = ("ranked", self.size.cut)
+    nested = {"mask_scope": "run"}
+    sources = {
+      PRETRAINED: self._model,
+      RANDOM_UNITS: self._federated(*arm, 0),
+      NESTED_UNITS: self._train(
+        f"variant/{Variant(*arm, nested).name}", *arm, 0, nested
+      ),
+    }
+    plan = self.plan(*arm)
+    for name, source in sources.items():
+      order = {}
+      if name == NESTED_UNITS:
+        order = {"unit_order": os.path.join(source, "unit_order.json")}
+      cut = self._step(
+        f"cut/{name}",
+        "fl.cut_main",
+        [_weights(source), plan, *order.values()],
+        model=source,
+        plan=plan,
+        **order,
+      )
+      evaluation = self._shipped(f"cut/{name}", cut)
+      manifest = _manifest(cut)
+      yield {
+        "kind": "cut",
+        "units": name,
+        "params": manifest["metrics"]["parameters"],
+        "full_params": manifest["metrics"]["full_parameters"],
+        **{
+          key: evaluation[key]
+          for key in ("bytes", "wer_general", "wer_commands", "latency_ms")
+        },
+      }
+
+  def _shipped(self, name: str, model: str) -> dict[str, Any]:
+    """Exports a model in float32 and measures the file on unseen speakers."""
+    compressed = self._step(
+      f"{name}_compressed",
+      "tflite_export.compress_main",
+      [_weights(model)],
+      model=model,
+      recipe="float32",
+    )
+    exported = self._step(
+      f"{name}_exported",
+      "tflite_export.export_main",
+      [_weights(compressed), self._corpus],
+      model=compressed,
+      corpus=self._corpus,
+    )
+    file = os.path.join(exported, "float32.tflite")
+    evaluated = self._step(
+      f"{name}_evaluated",
+      "tflite_export.evaluate_main",
+      [file, self._corpus],
+      models=file,
+      corpus=self._corpus,
+    )
+    path = os.path.join(evaluated, "evaluation.json")
+    return read_json(path, "what the file recognised")["models"][0]
 
   def arms(self) -> list[tuple[str, float]]:
     """Returns the plans that are compared; the first keeps everything."""

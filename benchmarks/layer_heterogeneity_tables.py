@@ -21,6 +21,7 @@ def study_tables(rows: Sequence[Row]) -> str:
     _client_rounds([r for r in rows if r["kind"] == "client_round"]),
     _federated([r for r in rows if r["kind"] == "federated"]),
     _variants([r for r in rows if r["kind"] == "variant"]),
+    _cuts([r for r in rows if r["kind"] == "cut"]),
     _central([r for r in rows if r["kind"] == "central"]),
     _agreement([r for r in rows if r["kind"] == "agreement"]),
     _churn([r for r in rows if r["kind"] == "churn"]),
@@ -82,6 +83,30 @@ def _variants(rows: Sequence[Row]) -> str:
         _plan(row),
         ", ".join(f"`--{f}={v}`" for f, v in row["changed"].items()),
         *(f"{rate:.3f}" for rate in _rates(row)),
+      ]
+      for row in rows
+    ),
+  )
+
+
+def _cuts(rows: Sequence[Row]) -> str:
+  return _table(
+    (
+      "cut out of",
+      "parameters, of the whole",
+      "bytes",
+      "WER of commands",
+      "WER of general sentences",
+      "latency ms",
+    ),
+    (
+      [
+        row["units"],
+        f"{row['params'] / row['full_params']:.3f}",
+        f"{row['bytes']:,}",
+        f"{row['wer_commands']:.3f}",
+        f"{row['wer_general']:.3f}",
+        f"{row['latency_ms']:.1f}",
       ]
       for row in rows
     ),

@@ -47,7 +47,7 @@ def pocketsphinx_row(
     of the same turns, in processor time.
 
   Raises:
-    InputError: it is not installed there, or failed.
+    InputError: its program failed.
   """
   recognizer = Recognizer(path)
 
@@ -56,9 +56,7 @@ def pocketsphinx_row(
     stream.accept(pcm)
     return stream.finish()
 
-  with rival_process(
-    python, _PROGRAM, {}, f"{python} -m pip install pocketsphinx"
-  ) as rival:
+  with rival_process(python, _PROGRAM, {}) as rival:
     found = compare(rival, [recognize], spoken, "PocketSphinx")
   speech_s = sum(one.seconds for one in spoken)
   errors = accuracy(

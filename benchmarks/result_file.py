@@ -5,11 +5,12 @@ benchmark, written by its command.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lingvo_lite.stage.errors import InputError
-from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.files import read_json, write_json
 from lingvo_lite.stage.manifest import environment
 
 
@@ -72,6 +73,49 @@ def claims_table(claims: Sequence[Claim]) -> str:
     met = "yes" if claim.met else "no"
     lines.append(f"| {claim.claim} | {value} | {claim.target} | {met} |")
   return "\n".join(lines)
+
+
+def read_claims(path: str) -> list[Claim]:
+  """Reads the claims of a file that `write_result` wrote.
+
+  Whether each is met is worked out anew from its value and target.
+
+  Raises:
+    InputError: the file is missing, damaged, or of another schema.
+  """
+  values = read_json(path, "results of a benchmark")
+  try:
+    return [
+      Claim(row["claim"], row["value"], row["target"])
+      for row in values["claims"]
+    ]
+  except (KeyError, TypeError, AttributeError) as error:
+    raise InputError(
+      f"found {path} without a proper {error}, expected the results of a"
+      " benchmark: run its command again"
+    ) from error
+
+
+def kept_rows(path: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Reads the rows of earlier results, to keep those that are not made anew.
+
+  Args:
+    path: of the results; none there: no rows.
+    config: what they must share with the results to come, such as the model.
+
+  Raises:
+    InputError: the file is damaged, or of another configuration.
+  """
+  if not os.path.exists(path):
+    return []
+  before = read_json(path, "results of this benchmark")
+  for name, value in config.items():
+    if before["config"].get(name) != value:
+      raise InputError(
+        f"found {path} with {name} {before['config'].get(name)}, expected"
+        f" {value} of rows to keep: leave out --parts"
+      )
+  return before["rows"]
 
 
 def write_result(

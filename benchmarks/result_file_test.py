@@ -5,7 +5,13 @@ import os
 
 from absl.testing import absltest
 
-from benchmarks.result_file import Claim, claims_table, write_result
+from benchmarks.result_file import (
+  Claim,
+  claims_table,
+  kept_rows,
+  read_claims,
+  write_result,
+)
 from lingvo_lite.stage.errors import InputError
 
 
@@ -51,6 +57,17 @@ class ResultFileTest(absltest.TestCase):
       found["claims"],
       [{"claim": "wer", "value": 0.1, "target": "<= 0.2", "met": True}],
     )
+    self.assertEqual(read_claims(path), [Claim("wer", 0.1, "<= 0.2")])
+    self.assertEqual(kept_rows(path, {"seed": 0}), [{"wer": 0.1}])
+    with self.assertRaisesRegex(InputError, "with seed 0, expected 1"):
+      kept_rows(path, {"seed": 1})
+
+  def test_claims_of_what_is_no_result_are_refused(self):
+    path = os.path.join(self.create_tempdir().full_path, "r.json")
+    with open(path, "w") as file:
+      json.dump({"schema_version": 1, "claims": [{"claim": "wer"}]}, file)
+    with self.assertRaisesRegex(InputError, "without a proper 'value'"):
+      read_claims(path)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class RivalProcess:
 
 @contextlib.contextmanager
 def rival_process(
-  python: str, program: str, settings: dict[str, Any], install: str
+  python: str, program: str, settings: dict[str, Any]
 ) -> Iterator[RivalProcess]:
   """Runs a program of another environment.
 
@@ -67,7 +67,6 @@ def rival_process(
       paths and answers each with `{"text", "seconds"}`, the processor's.
       Standard output is for answers only.
     settings: whatever the program needs.
-    install: how to make that environment.
 
   Raises:
     InputError: the program ended before it answered.
@@ -86,7 +85,7 @@ def rival_process(
     except (BrokenPipeError, json.JSONDecodeError) as error:
       raise InputError(
         f"found that the program for {python} ended early (its last words are"
-        f" above), expected an environment with it: run `{install}`"
+        " above), expected it to answer: remove its environment to make it anew"
       ) from error
     finally:
       process.terminate()

@@ -13,10 +13,6 @@ from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
 _SUBSAMPLING = "tensorflow_asr.models.layers.subsampling>Conv2dSubsampling"
-_INSTALL = (
-  "pip install TensorFlowASR==2.1.0 tensorflow-cpu==2.14.* tensorflow-text=="
-  "2.14.* 'numpy<2'"
-)
 # Its defaults but for the shape: log-mel features, the encoder and the greedy
 # search in one graph. Labels stay numbers, as in our file: the table that its
 # tokenizer for characters looks up is empty in the file that it exports.
@@ -85,14 +81,14 @@ def tensorflowasr_row(
     A row of the benchmark.
 
   Raises:
-    InputError: it is not installed there, or failed.
+    InputError: its program failed.
   """
   recognizers = [Recognizer(path) for path in paths]
   config = ConformerConfig.from_dict(recognizers[0].description["model"])
   with tempfile.TemporaryDirectory() as folder:
     theirs = os.path.join(folder, "theirs.tflite")
     settings = {"model": _same_shape(config), "path": theirs}
-    with rival_process(python, _PROGRAM, settings, _INSTALL) as rival:
+    with rival_process(python, _PROGRAM, settings) as rival:
       ours = [one.recognize for one in recognizers]
       found = compare(rival, ours, spoken, "TensorFlowASR")
     return {

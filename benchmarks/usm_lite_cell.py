@@ -3,16 +3,18 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jiwer
 import tensorflow as tf
 
+from benchmarks.usm_lite_ladder import healed_of
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
 from tflite_export.compress import CompressedModel, compress
+from tflite_export.compressed_file import load_compressed, save_compressed
 from tflite_export.export import export
 from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.recipes import Recipe
@@ -37,6 +39,7 @@ class Setting:
       held-out speech of the server.
     folder: where files and finished rows are kept.
     workers: how many utterances are recognised at once.
+    healing_steps: of the pruned float models, that others begin with.
   """
 
   model: tf.keras.Model
@@ -47,10 +50,18 @@ class Setting:
   held_out_wer: Callable[[tf.keras.Model], float]
   folder: str
   workers: int
+  healing_steps: int
 
   def tflite(self, recipe: Recipe) -> str:
     """Returns where the file of a recipe lies."""
     return os.path.join(self.folder, recipe.name, f"{recipe.name}.tflite")
+
+  def begins_with(self, recipe: Recipe) -> tf.keras.Model:
+    """Returns the model that a recipe of the ladder is applied to."""
+    healed = healed_of(recipe)
+    if healed is None:
+      return self.model
+    return load_compressed(os.path.join(self.folder, healed))[0].model
 
   def kept(
     self, recipe: Recipe, kind: str, make: Callable[[], dict[str, Any]]
@@ -61,6 +72,7 @@ class Setting:
     key = {
       "recipe": {**dataclasses.asdict(recipe), "kept_of": kept_of},
       "model_sha256": self.model_sha256,
+      "healing_steps": self.healing_steps if healed_of(recipe) else None,
       "utterances": len(self.evaluation),
     }
     name = recipe.name.replace(":", "_")
@@ -79,9 +91,12 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
 
   def make() -> dict[str, Any]:
     started = time.monotonic()
-    compressed = compress(setting.model, recipe, setting.make_batches)
+    compressed = compress(
+      setting.begins_with(recipe), recipe, setting.make_batches, setting.model
+    )
     compress_s = time.monotonic() - started
     path = setting.tflite(recipe)
+    save_compressed(compressed, setting.config, os.path.dirname(path))
     speech = [one.pcm for one in setting.evaluation[:_PARITY_UTTERANCES]]
     figures = export(
       compressed,
@@ -128,16 +143,6 @@ def choice_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     return _on_held_out(setting, compressed)
 
   return setting.kept(recipe, "choice", make)
-
-
-def as_choice(row: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the row of the ladder that choices are compared with as theirs."""
-  keys = ("held_out_wer", "last_loss", "mask_updates", "mask_churn")
-  return {
-    "kind": "choice",
-    "recipe": f"{row['recipe']}:as_it_is",
-    **{key: row[key] for key in keys},
-  }
 
 
 def _on_held_out(

@@ -6,8 +6,8 @@ from absl.testing import absltest
 
 from benchmarks.usm_lite_claims import claims, difference_interval
 from benchmarks.usm_lite_ladder import (
-  CHANGED,
   choices,
+  healed_of,
   ladder,
   ladder_name,
 )
@@ -32,7 +32,7 @@ def _row(recipe, edits, **fields):
 
 class UsmLiteClaimsTest(absltest.TestCase):
   def test_the_ladder_has_every_rung_once(self):
-    names = [recipe.name for recipe in ladder(200, quick=False)]
+    names = [recipe.name for recipe in ladder(200, 2000, quick=False)]
     self.assertLen(set(names), len(names))
     # Four numbers of bits, three sparsities, twice, but for plain float32.
     self.assertLen(names, 1 + 2 * (4 * 3 - 1) + 1)
@@ -40,10 +40,27 @@ class UsmLiteClaimsTest(absltest.TestCase):
     self.assertContainsSubset(
       ["int4_2of4_aware", "int2_1of4_rounded", "float32_1of4_aware"], names
     )
-    self.assertLess(len(ladder(4, quick=True)), 6)
-    for recipe in ladder(200, quick=False):
+    self.assertLess(len(ladder(4, 4, quick=True)), 6)
+    for recipe in ladder(200, 2000, quick=False):
+      steps = 2000 if recipe.name.startswith("float32_") else 200
       aware = recipe.name.endswith("_aware")
-      self.assertEqual(recipe.fine_tune_steps, 200 if aware else 0)
+      self.assertEqual(recipe.fine_tune_steps, steps if aware else 0)
+
+  def test_what_is_pruned_and_trained_begins_with_a_healed_model_before_it(
+    self,
+  ):
+    for quick in (False, True):
+      before: list[str] = []
+      for recipe in ladder(200, 2000, quick):
+        healed = healed_of(recipe)
+        begins_healed = recipe.name.endswith(
+          "of4_aware"
+        ) and recipe.name.startswith("int")
+        self.assertEqual(healed is not None, begins_healed, recipe.name)
+        if healed:
+          self.assertIn(healed, before)
+          self.assertIn(healed.split("_")[1], recipe.name)
+        before.append(recipe.name)
 
   def test_choices_differ_in_one_thing(self):
     names = [recipe.name for recipe in choices(200)]
@@ -51,13 +68,13 @@ class UsmLiteClaimsTest(absltest.TestCase):
     masks = {r.name.split(":")[1]: r.mask_updates for r in choices(200)}
     self.assertEqual(masks["transcripts"], 1)
     self.assertEqual(masks["every_step_masks_sr_ste"], 100)
-    in_ladder = {recipe.name: recipe for recipe in ladder(200, quick=False)}
+    in_ladder = {
+      recipe.name: recipe for recipe in ladder(200, 2000, quick=False)
+    }
     for recipe in choices(200):
-      name = recipe.name.split(":")[0]
-      self.assertIn(name, CHANGED)
-      self.assertNotEqual(
-        dataclasses.replace(recipe, name=name), in_ladder[name]
-      )
+      name, _, change = recipe.name.partition(":")
+      same = dataclasses.replace(recipe, name=name) == in_ladder[name]
+      self.assertEqual(same, change == "as_it_is")
 
   def test_claims_by_hand(self):
     rows = [

@@ -1,7 +1,9 @@
 """The recipes of the USM-Lite ablation.
 
 Every figure of the ladder is of one recipe: bits x sparsity x whether the model
-was trained with both in place (`aware`) or only rounded (`rounded`).
+was trained with both in place (`aware`) or only rounded (`rounded`). What is
+pruned and trained goes the paper's way: the masks first, trained for long in
+float, then the grid, trained from there.
 """
 
 import dataclasses
@@ -22,21 +24,23 @@ _CHANGED: tuple[tuple[int, tuple[int, int] | None], ...] = (
 _RATE, _HIGH_RATE = 3e-4, 1e-3
 
 
-def ladder(steps: int, quick: bool) -> list[Recipe]:
+def ladder(steps: int, healing_steps: int, quick: bool) -> list[Recipe]:
   """Returns the recipes, the uncompressed `float32` first.
 
   Args:
     steps: of each fine-tuning.
+    healing_steps: of the pruned float models, that others begin with.
     quick: whether to leave most of them out.
   """
   recipes = [Recipe(BASELINE)]
   for bits, kept_of in itertools.product(_BITS, _KEPT_OF):
     if bits is None and kept_of is None:
       continue
-    if quick and (bits, kept_of) != (4, (2, 4)):
+    if quick and kept_of != (2, 4) or quick and bits not in (None, 4):
       continue
+    aware_steps = healing_steps if bits is None else steps
     for aware in (False, True):
-      recipes.append(ladder_recipe(bits, kept_of, steps if aware else 0))
+      recipes.append(ladder_recipe(bits, kept_of, aware_steps if aware else 0))
   # As small as int4_2of4, but each layer is given what it needs.
   recipes.append(
     Recipe(
@@ -64,6 +68,13 @@ def ladder_recipe(
   )
 
 
+def healed_of(recipe: Recipe) -> str | None:
+  """Returns the recipe whose model another begins with; None: the float one."""
+  if recipe.kept_of and recipe.fine_tune_steps and recipe.weight_bits:
+    return ladder_name(None, recipe.kept_of, True)
+  return None
+
+
 def ladder_name(
   bits: int | None, kept_of: tuple[int, int] | None, aware: bool
 ) -> str:
@@ -79,13 +90,16 @@ CHANGED = tuple(ladder_name(*each, True) for each in _CHANGED)
 def choices(steps: int) -> list[Recipe]:
   """Returns variants of `CHANGED`, each with one thing changed.
 
-  They are compared on held-out speech of the server, never on eval/.
+  They are compared on held-out speech of the server, never on eval/. All begin
+  with the float model, those that prune as well, so that what is compared is
+  the choice and not the healing before it.
 
   Args:
     steps: of each fine-tuning.
   """
   recipes = []
   changes: dict[str, dict[str, Any]] = {
+    "as_it_is": {},
     "fixed_scales": {"train_clips": False},
     "transcripts": {"distil": False},
     "noise": {"weight_noise": 0.03},

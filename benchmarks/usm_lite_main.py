@@ -20,11 +20,10 @@ from typing import Any
 import tensorflow as tf
 from absl import flags, logging
 
-from benchmarks.result_file import claims_table, write_result
+from benchmarks.result_file import claims_table, kept_rows, write_result
 from benchmarks.step_overhead import step_overhead
 from benchmarks.usm_lite_cell import (
   Setting,
-  as_choice,
   choice_row,
   ladder_row,
 )
@@ -33,7 +32,6 @@ from benchmarks.usm_lite_figure import write_figure
 from benchmarks.usm_lite_grids import grid_rows
 from benchmarks.usm_lite_ladder import (
   BASELINE,
-  CHANGED,
   choices,
   ladder,
 )
@@ -52,6 +50,7 @@ from tflite_export.accuracy import DOMAINS
 from tflite_export.compress import check_fits
 from tflite_export.cost import measure_speed
 from tflite_export.dense_comparison import add_comparisons
+from tflite_export.recipes import Recipe
 from tflite_export.speech import load_speech
 
 _QUICK = flags.DEFINE_bool(
@@ -70,7 +69,21 @@ _MODEL = flags.DEFINE_string(
   " left out: the committed lingvo_lite/pretrained/tiny.",
 )
 _STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
+_HEALING_STEPS = flags.DEFINE_integer(
+  "healing_steps",
+  2000,
+  "Of each pruned float model, before the grid: what is pruned and trained at"
+  " fewer bits begins with it.",
+)
 
+_PARTS = flags.DEFINE_list(
+  "parts",
+  None,
+  "Any of ladder, choice, grid, step_overhead: make these rows, and keep the"
+  " others that the results have. Left out: all.",
+)
+
+_PARTS_OF_ALL = ("ladder", "choice", "grid", "step_overhead")
 _BATCH_SIZE = 16
 _SEED = 0
 _MAX_BAD_FRACTION = 0.05
@@ -86,8 +99,10 @@ def main(argv: Sequence[str]) -> None:
   started = time.monotonic()
   quick = _QUICK.value
   steps = _QUICK_STEPS if quick else _STEPS.value
-  if steps < 1:
-    raise InputError(f"found --steps={steps}, expected 1 or more")
+  healing_steps = _QUICK_STEPS if quick else _HEALING_STEPS.value
+  for name, value in (("steps", steps), ("healing_steps", healing_steps)):
+    if value < 1:
+      raise InputError(f"found --{name}={value}, expected 1 or more")
   root = os.environ.get("BUILD_WORKSPACE_DIRECTORY", os.getcwd())
   out = entry_point.default_folder("usm_lite_quick" if quick else "usm_lite")
   if _OUT.value:
@@ -117,62 +132,69 @@ def main(argv: Sequence[str]) -> None:
     held_out_wer=held_out_wer,
     folder=out,
     workers=len(os.sched_getaffinity(0)),
+    healing_steps=healing_steps,
   )
-  recipes = ladder(steps, quick)
-  variants = [] if quick else choices(steps)
+  parts = _parts()
+  recipes = ladder(steps, healing_steps, quick) if "ladder" in parts else []
+  variants = choices(steps) if "choice" in parts and not quick else []
   for recipe in [*recipes, *variants]:
     check_fits(model, recipe)
-  rows = []
-  for index, recipe in enumerate(recipes + variants):
-    logging.info(
-      "%d of %d: %s", index + 1, len(recipes) + len(variants), recipe.name
-    )
-    make_row = ladder_row if index < len(recipes) else choice_row
-    rows.append(make_row(setting, recipe))
-  _add_figures(rows[: len(recipes)])
-  speeds = measure_speed(
-    [setting.tflite(recipe) for recipe in recipes], setting.evaluation
-  )
-  for row, speed in zip(rows, speeds, strict=False):
-    row["latency_ms"] = round(speed.latency_ms, 3)
-    row["rtf"] = round(speed.rtf, 5)
-  add_comparisons(
-    rows[: len(recipes)],
-    [dataclasses.asdict(recipe) for recipe in recipes],
-    speeds,
-  )
-  if not quick:
-    rows += [as_choice(row) for row in rows if row["recipe"] in CHANGED]
-  rows += grid_rows(
-    setting.tflite(recipes[0]),
-    model,
-    [one.pcm for one in setting.evaluation[:_GRID_UTTERANCES]],
-  )
-  timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
-  # Of one size: what a step costs depends on the frames.
-  one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
-  rows.append(
-    {"kind": "step_overhead", **step_overhead(model, list(one_size), timed)}
-  )
-  found = claims(rows)
   results = os.path.join(out, "usm_lite.json")
   figure = os.path.join(out, "usm_lite.svg")
   if not quick:
     results = os.path.join(root, "benchmarks", "results", "usm_lite.json")
     figure = os.path.join(root, "docs", "images", "usm_lite.svg")
+  config_of_all = {
+    "quick": quick,
+    "fine_tune_steps": steps,
+    "batch_size": _BATCH_SIZE,
+    "seed": _SEED,
+    "model_sha256": setting.model_sha256,
+    "utterances": len(setting.evaluation),
+  }
+  kept = []
+  if len(parts) < len(_PARTS_OF_ALL):
+    kept = [
+      row
+      for row in kept_rows(results, config_of_all)
+      if row["kind"] not in parts
+    ]
+  made = []
+  for index, recipe in enumerate(recipes + variants):
+    logging.info(
+      "%d of %d: %s", index + 1, len(recipes) + len(variants), recipe.name
+    )
+    make_row = ladder_row if index < len(recipes) else choice_row
+    made.append(make_row(setting, recipe))
+  if recipes:
+    _add_figures(made[: len(recipes)])
+    _add_speeds(made[: len(recipes)], recipes, setting)
+  if "grid" in parts:
+    made += grid_rows(
+      setting.tflite(Recipe(BASELINE)),
+      model,
+      [one.pcm for one in setting.evaluation[:_GRID_UTTERANCES]],
+    )
+  if "step_overhead" in parts:
+    timed = _QUICK_TIMED_STEPS if quick else _TIMED_STEPS
+    # Of one size: what a step costs depends on the frames.
+    one_size = bucketed_batches(train[:_BATCH_SIZE], _BATCH_SIZE, _SEED).take(1)
+    made.append(
+      {"kind": "step_overhead", **step_overhead(model, list(one_size), timed)}
+    )
+  rows = [
+    row for kind in _PARTS_OF_ALL for row in made + kept if row["kind"] == kind
+  ]
+  found = claims(rows)
   write_figure([row for row in rows if row["kind"] == "ladder"], figure)
   write_result(
     results,
     config={
-      "quick": quick,
-      "fine_tune_steps": steps,
-      "batch_size": _BATCH_SIZE,
-      "seed": _SEED,
-      "model_sha256": setting.model_sha256,
+      **config_of_all,
+      "healing_steps": healing_steps,
       "speech": "synthetic; general sentences of eval/, speakers heard in no"
       " training stage",
-      "utterances": len(setting.evaluation),
-      "words": sum(rows[0]["utterance_words"]),
+      "words": sum(len(text.split()) for text in _texts(setting)),
     },
     seconds=time.monotonic() - started,
     rows=rows,
@@ -181,6 +203,35 @@ def main(argv: Sequence[str]) -> None:
   print(_table(rows))
   print(claims_table(found))
   logging.info("written to %s and %s", results, figure)
+
+
+def _parts() -> list[str]:
+  """Returns the kinds of rows that are asked for."""
+  for name in _PARTS.value or ():
+    if name not in _PARTS_OF_ALL:
+      raise InputError(
+        f"found --parts={name}, expected any of {', '.join(_PARTS_OF_ALL)}"
+      )
+  return _PARTS.value or list(_PARTS_OF_ALL)
+
+
+def _texts(setting: Setting) -> list[str]:
+  return [one.utterance.transcript for one in setting.evaluation]
+
+
+def _add_speeds(
+  rows: list[dict[str, Any]], recipes: Sequence[Recipe], setting: Setting
+) -> None:
+  """Times all files in turns; says which are worse than what they replace."""
+  speeds = measure_speed(
+    [setting.tflite(recipe) for recipe in recipes], setting.evaluation
+  )
+  for row, speed in zip(rows, speeds, strict=True):
+    row["latency_ms"] = round(speed.latency_ms, 3)
+    row["rtf"] = round(speed.rtf, 5)
+  add_comparisons(
+    rows, [dataclasses.asdict(recipe) for recipe in recipes], speeds
+  )
 
 
 def _server_speech(

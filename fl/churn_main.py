@@ -13,18 +13,21 @@ from lingvo_lite.stage import entry_point
 import os  # noqa: I001
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags, logging
 
-from fl.importance.churn import mean_churn
-from fl.importance.churn_file import against_importance, central_churn
+from fl.importance.churn_file import (
+  against_importance,
+  central_churn,
+  federated_churn,
+  last_model,
+)
 from fl.importance.importance_file import group_importances
 from fl.importance.probes import parts_of
 from lingvo_lite.models.model_file import load_config
 from lingvo_lite.stage.errors import InputError
-from lingvo_lite.stage.files import read_json, write_json
-from lingvo_lite.stage.manifest import write_manifest
+from lingvo_lite.stage.files import write_json
+from lingvo_lite.stage.manifest import sha256, write_manifest
 
 _IMPORTANCE = flags.DEFINE_string(
   "importance",
@@ -38,7 +41,9 @@ _CHECKPOINTS = flags.DEFINE_list(
   "Saved .keras files of one central run, the earliest first.",
 )
 _TRAINING = flags.DEFINE_string(
-  "training", None, "training.json of a federated run, by //fl:train."
+  "training",
+  None,
+  "training.json of a federated run, in the folder that //fl:train wrote.",
 )
 _OUT = flags.DEFINE_string(
   "out",
@@ -59,18 +64,14 @@ def main(argv: Sequence[str]) -> None:
     )
   importance_path = entry_point.user_path(_IMPORTANCE.value)
   if _TRAINING.value:
-    paths = [entry_point.user_path(_TRAINING.value)]
-    churn = _federated(paths[0])
+    training = entry_point.user_path(_TRAINING.value)
+    paths = [training, last_model(training)]
+    churn = federated_churn(training)
   else:
     paths = [entry_point.user_path(path) for path in _CHECKPOINTS.value]
     churn = central_churn(paths, parts_of(load_config(paths[0])))
-  importances = group_importances(importance_path)
-  missing = sorted(set(importances) - set(churn["mean"]))
-  if missing:
-    raise InputError(
-      f"found no churn of {missing[0]}, expected that of each group in"
-      f" {importance_path}: are they of one kind of model?"
-    )
+  model = load_config(paths[-1]).to_dict()
+  importances = group_importances(importance_path, model)
   agreement = {
     name: against_importance(churn[name], importances, _SEED.value)
     for name in ("mean", "distance")
@@ -82,7 +83,17 @@ def main(argv: Sequence[str]) -> None:
     else entry_point.default_folder("churn")
   )
   path = os.path.join(out, "churn.json")
-  write_json(path, {"schema_version": 1, **churn, "agreement": agreement})
+  write_json(
+    path,
+    {
+      "schema_version": 1,
+      "model": model,
+      # Where the run ended: //fl:plan --churn plans for that model only.
+      "model_sha256": sha256(paths[-1]),
+      **churn,
+      "agreement": agreement,
+    },
+  )
   write_manifest(
     out,
     stage="churn",
@@ -105,17 +116,6 @@ def main(argv: Sequence[str]) -> None:
       found["high"],
     )
   logging.info("written to %s", out)
-
-
-def _federated(path: str) -> dict[str, Any]:
-  rows = read_json(path, "the rounds of a federated run")["rows"]
-  if not rows or "churn" not in rows[0]:
-    raise InputError(
-      f"found no churn in the rounds of {path}, expected it in each: train"
-      " again with //fl:train of this release"
-    )
-  intervals = [row["churn"] for row in rows]
-  return {"intervals": intervals, "mean": mean_churn(intervals)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Word error rates of federated weights, by domain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,12 +22,19 @@ class Evaluation:
     model: of the weights' shapes; its own values are overwritten.
     examples: what to recognise.
     prefix: what the names of the rates begin with.
+    shipped: from trained weights to those that will ship, which are measured;
+      None: they ship as they are.
   """
 
   def __init__(
-    self, model: tf.keras.Model, examples: Sequence[Example], prefix: str
+    self,
+    model: tf.keras.Model,
+    examples: Sequence[Example],
+    prefix: str,
+    shipped: Callable[[np.ndarray], np.ndarray] | None = None,
   ) -> None:
     self._model = model
+    self._shipped = shipped
     vocabulary = CharacterVocabulary()
     by_domain: dict[str, list[Example]] = {}
     for example in examples:
@@ -49,7 +56,7 @@ class Evaluation:
     Args:
       weights: float32[P], all variables of the model.
     """
-    set_weights(self._model, weights)
+    self._set_weights(weights)
     return {
       name: recognizer.word_error_rate()
       for name, recognizer in self._recognizers.items()
@@ -63,7 +70,7 @@ class Evaluation:
     Args:
       weights: float32[P], all variables of the model.
     """
-    set_weights(self._model, weights)
+    self._set_weights(weights)
     return {
       domain: speaker_rates(
         speakers,
@@ -72,6 +79,11 @@ class Evaluation:
       )
       for domain, speakers in sorted(self._speakers.items())
     }
+
+  def _set_weights(self, weights: np.ndarray) -> None:
+    if self._shipped is not None:
+      weights = self._shipped(weights)
+    set_weights(self._model, weights)
 
 
 def set_weights(model: tf.keras.Model, weights: np.ndarray) -> None:

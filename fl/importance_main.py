@@ -83,7 +83,7 @@ _CHECKPOINTS = flags.DEFINE_list(
   "checkpoints",
   [],
   "Further .keras files of the same run, earliest first, such as those of"
-  " //lingvo_lite:pretrain --snapshot_every: each part also goes back to each.",
+  " //lingvo_lite:pretrain --keep_snapshots: each part also goes back to each.",
 )
 _RERAND_SEEDS = flags.DEFINE_integer(
   "rerand_seeds", 0, "Fresh random draws that each part also gets, in turn."

@@ -33,6 +33,7 @@ from fl.dropout.strategies import (
   reachable_floors,
 )
 from fl.dropout.sub_model import variable_specs
+from fl.importance.churn_file import read_churn
 from fl.importance.importance_file import (
   Measured,
   read_importance,
@@ -52,7 +53,12 @@ _IMPORTANCE = flags.DEFINE_string(
   "importance",
   None,
   "importance.json of the model, written by //fl:importance.",
-  required=True,
+)
+_CHURN = flags.DEFINE_string(
+  "churn",
+  None,
+  "Instead of --importance: churn.json of the run that ended in the model,"
+  " written by //fl:churn. What moved least shrinks first.",
 )
 _MODEL = flags.DEFINE_string(
   "model", None, "Folder with the model.keras to train.", required=True
@@ -112,15 +118,15 @@ def main(argv: Sequence[str]) -> None:
   del argv
   started = time.monotonic()
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
-  importance_path = entry_point.user_path(_IMPORTANCE.value)
+  if bool(_IMPORTANCE.value) == bool(_CHURN.value):
+    raise InputError(
+      "found both or neither of --importance and --churn, expected one: a plan"
+      " ranks the layers by what resetting them costs or by how far they moved"
+    )
+  ranking_path = entry_point.user_path(_IMPORTANCE.value or _CHURN.value)
   model, config = load_model(model_path)
   specs, groups = variable_specs(model), unit_groups(config)
-  corpus = find_corpus(_CORPUS.value)
-  speech = load_librispeech(os.path.join(corpus, "server"))
-  importances = read_importance(
-    importance_path,
-    Measured(config.to_dict(), sha256(model_path), speech_digest(speech)),
-  )
+  importances = _importances(ranking_path, config, sha256(model_path))
   batch = LocalBatch(
     _LARGEST_BATCH.value, round(_LONGEST_UTTERANCE_S.value * _FRAMES_PER_S)
   )
@@ -149,7 +155,7 @@ def main(argv: Sequence[str]) -> None:
       "largest_batch": dataclasses.asdict(batch),
     },
     seed=0,
-    inputs=[model_path, importance_path],
+    inputs=[model_path, ranking_path],
     outputs=[path],
     seconds=time.monotonic() - started,
     metrics={
@@ -172,6 +178,19 @@ def main(argv: Sequence[str]) -> None:
     plan.upload_bytes_per_client / 1e6,
     memory_bytes / 1e6,
     out,
+  )
+
+
+def _importances(
+  path: str, config: ConformerConfig, model_sha256: str
+) -> dict[str, float]:
+  """Reads what the layers are ranked by, of this very model."""
+  if _CHURN.value:
+    names = [group.name for group in unit_groups(config)]
+    return read_churn(path, config.to_dict(), model_sha256, names)
+  speech = load_librispeech(os.path.join(find_corpus(_CORPUS.value), "server"))
+  return read_importance(
+    path, Measured(config.to_dict(), model_sha256, speech_digest(speech))
   )
 
 

@@ -1,9 +1,9 @@
 """The rounds of federated training, resumable at any of them."""
 
+import collections
 import contextlib
 import signal
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,12 +18,22 @@ from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.processes.compose import FederatedProcess
+from fl.processes.messages import Rejections
 from fl.rehearsal import Rehearsal
 from fl.runtime.errors import WorkerLostError
 from fl.runtime.heap import give_back_freed_memory
 from lingvo_lite.stage.errors import InputError
 
 _CHECKPOINT_EVERY = 5
+# What a row counts over all attempts at its round.
+_LOSSES = (
+  "rejected_clients",
+  *(f"rejected_{name}" for name in Rejections._fields),
+  "failed_attempts",
+  "dropped_clients",
+  "late_clients",
+  "discarded_clients",
+)
 
 
 class Ledger(Protocol):
@@ -57,7 +67,8 @@ class FederatedProgram:
     faults: which clients drop out or are slow, on purpose.
     rehearsal: what the server does after each round; None: nothing.
     ledger: of differential privacy, if there is any.
-    report: called with each round's row once it is complete.
+    report: called with each round's row once it is complete; a run that goes on
+      after a kill calls it again for the rounds since its checkpoint.
   """
 
   def __init__(
@@ -130,6 +141,9 @@ class FederatedProgram:
           self._checkpoints.save(progress)
           raise
         done, row = len(progress.rows), progress.rows[-1]
+        # Before the checkpoint: if the program is killed between the two, the
+        # round is done and reported again. The other way round, nobody would.
+        self._report(row)
         if (
           done - saved >= _CHECKPOINT_EVERY
           or done == self._config.rounds
@@ -137,7 +151,6 @@ class FederatedProgram:
         ):
           self._checkpoints.save(progress)
           saved = done
-        self._report(row)
         give_back_freed_memory()
         bar.set_postfix_str(_summary(row))
         bar.update()
@@ -154,12 +167,11 @@ class FederatedProgram:
     """Runs a round, as often as it takes within the policy."""
     started = time.monotonic()
     number = len(progress.rows)
-    lost: dict[str, int] = {"failed_attempts": 0, "dropped_clients": 0,
-                            "late_clients": 0}  # fmt: skip
+    lost = collections.Counter(dict.fromkeys(_LOSSES, 0))
     for attempt in range(self._policy.max_attempts):
       cohort, client_seconds = self._answering(number, attempt, lost)
-      why = None
-      if len(cohort) >= self._policy.min_clients:
+      why, good = None, len(cohort)
+      if good >= self._policy.min_clients:
         participations = progress.participations.copy()
         try:
           output = self._process.next(
@@ -168,9 +180,12 @@ class FederatedProgram:
         except (grpc.RpcError, WorkerLostError) as error:
           why = f"the computation crashed ({_one_line(error)})"
         else:
-          row = self._row(number, cohort, output.metrics, lost)
-          row["client_seconds"] = round(client_seconds, 3)
-          if row["clients"] >= self._policy.min_clients:
+          rejected = _rejected(output.metrics)
+          lost.update(rejected)
+          good -= rejected["rejected_clients"]
+          if good >= self._policy.min_clients:
+            row = self._row(number, cohort, good, output.metrics, lost)
+            row["client_seconds"] = round(client_seconds, 3)
             state = self._rehearse(output.state, row)
             row.update(
               observe(
@@ -183,8 +198,9 @@ class FederatedProgram:
               row["epsilon"] = self._ledger.epsilon(number + 1, participations)
             row["seconds"] = round(time.monotonic() - started, 3)
             return Progress(state, [*progress.rows, row], participations)
-          why = f"{row['rejected_clients']} updates were turned down"
+          why = f"{rejected['rejected_clients']} updates were turned down"
       lost["failed_attempts"] += 1
+      lost["discarded_clients"] += good
       logging.warning(
         "round %d, attempt %d: %s",
         number + 1,
@@ -200,7 +216,7 @@ class FederatedProgram:
     )
 
   def _answering(
-    self, number: int, attempt: int, lost: dict[str, int]
+    self, number: int, attempt: int, lost: collections.Counter[str]
   ) -> tuple[list[int], float]:
     """Draws a cohort, and counts those who drop out or come late as lost.
 
@@ -226,12 +242,12 @@ class FederatedProgram:
 
   def _clients(
     self, cohort: Sequence[int], participations: np.ndarray
-  ) -> list[OrderedDict[str, Any]]:
+  ) -> list[collections.OrderedDict[str, Any]]:
     """What the process needs of each client; counts them as taking part."""
     clients = []
     for client in cohort:
       clients.append(
-        OrderedDict(
+        collections.OrderedDict(
           client=np.array([client], np.int32),
           batches=self._data.batches(client, int(participations[client])),
         )
@@ -251,26 +267,21 @@ class FederatedProgram:
     self,
     number: int,
     cohort: Sequence[int],
+    good: int,
     metrics: Mapping[str, Any],
     lost: Mapping[str, int],
   ) -> Row:
-    rejected = metrics["client_work"]["rejected"]
-    rejected = {
-      name: int(value)
-      for name, value in zip(rejected._fields, rejected, strict=True)
-    }
-    steps = int(metrics["client_work"]["steps"])
+    work = metrics["client_work"]
     return {
       "round": number + 1,
-      "loss": float(metrics["client_work"]["loss"]),
+      # Of nobody there is none.
+      **({"loss": float(work["loss"])} if good else {}),
       "seconds": 0.0,
-      "clients": len(cohort) - sum(rejected.values()),
-      "rejected_clients": sum(rejected.values()),
-      **{f"rejected_{name}": count for name, count in rejected.items()},
+      "clients": good,
       **lost,
-      "client_steps": steps,
+      "client_steps": int(work["steps"]),
       **self._traffic(cohort),
-      **self._tier_rows(cohort, metrics["client_work"]),
+      **self._tier_rows(cohort, work),
       **{
         name: float(value)
         for slot in ("aggregator", "finalizer")
@@ -323,13 +334,23 @@ def _interrupt_noted() -> Iterator[list[int]]:
     signal.signal(signal.SIGINT, before)
 
 
+def _rejected(metrics: Mapping[str, Any]) -> dict[str, int]:
+  """How many updates of an attempt were turned down, and for what."""
+  counts = metrics["client_work"]["rejected"]
+  why = {
+    f"rejected_{name}": int(value)
+    for name, value in zip(counts._fields, counts, strict=True)
+  }
+  return {"rejected_clients": sum(why.values()), **why}
+
+
 def _one_line(error: Exception) -> str:
   details = error.details() if isinstance(error, grpc.Call) else str(error)
   return " ".join((details or "").split())[:200]
 
 
 def _summary(row: Row) -> str:
-  parts = [f"loss {row['loss']:.3f}"]
+  parts = [f"loss {row['loss']:.3f}" if "loss" in row else "nobody came"]
   parts += [f"{k} {v:.3f}" for k, v in row.items() if k.endswith("_wer")]
   if "epsilon" in row:
     parts.append(f"epsilon {row['epsilon']:.2f}")

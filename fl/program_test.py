@@ -1,13 +1,23 @@
 """The round loop: cohorts, client data, and resuming after a kill."""
 
+import collections
+import contextlib
+import csv
+import itertools
 import os
+import pathlib
 import signal
+import threading
+import time
+from unittest import mock
 
 import numpy as np
+import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
 from absl.testing import parameterized
 
+from fl import checkpoints
 from fl.checkpoints import Checkpoints
 from fl.data.client_data import ClientData
 from fl.data.cohorts import CohortSampler
@@ -19,16 +29,23 @@ from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import FederatedConfig
 from fl.importance.churn import Churn
 from fl.importance.probes import Part
+from fl.privacy.ledger import PrivacyLedger
+from fl.privacy.privacy_config import PrivacyConfig
+from fl.processes.aggregation import AggregationConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import build_federated_process
 from fl.program import FederatedProgram
 from fl.rehearsal import Rehearsal, RehearsalPlan
+from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
+from fl.runtime.remote import Address, remote_runtime
+from fl.runtime.worker import LOOPBACK, Worker
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.examples import Example
 from lingvo_lite.data.utterance import Utterance
 from lingvo_lite.stage.errors import InputError
+from lingvo_lite.stage.files import whole_file
 
 _SETTINGS = {
   "rounds": 7,
@@ -137,6 +154,58 @@ class _KilledError(Exception):
   pass
 
 
+class _Killer:
+  """Kills a run at one moment of one round."""
+
+  def __init__(self) -> None:
+    self.moments: list[tuple[str, int]] = []
+    self.due: tuple[str, int] | None = None
+
+  def at(self, moment, round_number):
+    """Notes that the run has come so far, and ends it if that is when."""
+    self.moments.append((moment, round_number))
+    if (moment, round_number) == self.due:
+      raise _KilledError
+
+
+class _KilledSampler:
+  def __init__(self, sampler, killer):
+    self._sampler, self._killer = sampler, killer
+
+  def draw(self, number, attempt=0):
+    self._killer.at("draw", number + 1)
+    return self._sampler.draw(number, attempt)
+
+
+class _KilledCheckpoints(Checkpoints):
+  """Killed before, in the middle of or after writing a file."""
+
+  def __init__(self, folder, killer):
+    super().__init__(folder, "run")
+    self._killer = killer
+
+  def save(self, progress):
+    done = len(progress.rows)
+    self._killer.at("save", done)
+
+    @contextlib.contextmanager
+    def torn(path):
+      with whole_file(path) as temporary:
+        yield temporary
+        whole = pathlib.Path(temporary).read_bytes()
+        try:
+          self._killer.at("write", done)
+        except _KilledError:
+          # What a real kill leaves behind.
+          left = pathlib.Path(f"{temporary}.left.npz")
+          left.write_bytes(whole[: len(whole) // 2])
+          raise
+
+    with mock.patch.object(checkpoints, "whole_file", torn):
+      super().save(progress)
+    self._killer.at("saved", done)
+
+
 class FederatedProgramTest(tf.test.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -151,10 +220,12 @@ class FederatedProgramTest(tf.test.TestCase):
       SubModel(specs, [], {}), config.seed, config.mask_scope
     )
 
-    def build(tiers, **settings):
+    def build(
+      tiers, aggregation=AggregationConfig(), objective=_objective, **settings
+    ):
       training = LocalTraining(
         _model,
-        _objective,
+        objective,
         optimizers.build_sgdm(0.1),
         lambda number: config.schedule(0.1, number),
         clip_norm=1.0,
@@ -168,10 +239,14 @@ class FederatedProgramTest(tf.test.TestCase):
         _data().batch_spec,
         server_optimizer=optimizers.build_adam(0.1),
         server_learning_rate=lambda number: config.schedule(0.1, number),
+        aggregation=aggregation,
+        cohort=2,
       )
 
     cls.build = staticmethod(build)
     cls.process = build(one_tier(cls.whole, 3))
+    # For tests that run many times: its graphs take a second.
+    cls.traced = _data()
 
   def run_program(
     self,
@@ -180,15 +255,17 @@ class FederatedProgramTest(tf.test.TestCase):
     fingerprint="run",
     observe=lambda old, new: {},
     process=None,
+    data=None,
+    sampler=None,
+    kept=None,
     **settings,
   ):
-    data = _data()
     program = FederatedProgram(
       process or self.process,
-      data,
+      data or _data(),
       self.config,
-      self.sampler,
-      Checkpoints(folder, fingerprint),
+      sampler or self.sampler,
+      kept or Checkpoints(folder, fingerprint),
       **settings,
     )
     return program.run(np.zeros(81, np.float32), evaluate, observe)
@@ -260,6 +337,45 @@ class FederatedProgramTest(tf.test.TestCase):
       self.run_program(path, die_late, rehearsal=_rehearsal())
     weights, _ = self.run_program(path, rehearsal=_rehearsal())
     self.assertEqual(weights.tobytes(), straight.tobytes())
+
+  def logged(self, folder, killer):
+    """Runs, with a log, up to where it is killed; returns the weights."""
+    log = RoundLog(folder, {})
+
+    def report(row):
+      killer.at("report", row["round"])
+      log.write(row)
+      killer.at("reported", row["round"])
+
+    weights, rows = self.run_program(
+      folder,
+      data=self.traced,
+      sampler=_KilledSampler(self.sampler, killer),
+      kept=_KilledCheckpoints(folder, killer),
+      report=report,
+    )
+    with open(os.path.join(folder, "rounds.csv"), encoding="utf-8") as file:
+      table = list(csv.DictReader(file))
+    for row in itertools.chain(table, rows):
+      row.pop("seconds")
+    return weights.tobytes(), rows, table
+
+  def test_killed_at_every_moment_in_turn_it_loses_neither_bytes_nor_rows(self):
+    folder = self.create_tempdir().full_path
+    straight = _Killer()
+    expected = self.logged(os.path.join(folder, "straight"), straight)
+    self.assertEqual([row["round"] for row in expected[2]], [*"1234567"])
+    # A run that is killed at one of them, and again at the next, and so on.
+    self.assertLen(straight.moments, 7 * 3 + 2 * 3)
+    path = os.path.join(folder, "killed")
+    for moment in straight.moments:
+      killer = _Killer()
+      killer.due = moment
+      with self.assertRaises(_KilledError, msg=moment):
+        self.logged(path, killer)
+    killer = _Killer()
+    self.assertEqual(self.logged(path, killer), expected)
+    self.assertEmpty(killer.moments)
 
   def test_an_interrupt_ends_the_round_and_keeps_it(self):
     folder = self.create_tempdir().full_path
@@ -391,22 +507,27 @@ class FederatedProgramTest(tf.test.TestCase):
     )
     expected = []
     for number in range(7):
-      failed = 0
-      while True:
-        cohort = self.sampler.draw(number, failed)
+      counts = collections.Counter()
+      for attempt in itertools.count():
+        cohort = self.sampler.draw(number, attempt)
         found = [faults.fault(number, client) for client in cohort]
-        if "crash" not in found and None in found:
+        if "crash" in found:
+          # All for nothing, the good ones too.
+          counts["discarded_clients"] += len(found)
+          continue
+        # Of attempts that failed as of the one that counts.
+        counts["rejected_not_finite"] += found.count("nan")
+        counts["rejected_oversized"] += found.count("oversized")
+        counts["rejected_misshapen"] += found.count("misshapen")
+        if None in found:
           break
-        failed += 1
-      expected.append(
-        {
-          "failed_attempts": failed,
-          "clients": found.count(None),
-          "rejected_not_finite": found.count("nan"),
-          "rejected_oversized": found.count("oversized"),
-          "rejected_misshapen": found.count("misshapen"),
-        }
-      )
+      counts["failed_attempts"] = attempt
+      counts["clients"] = found.count(None)
+      expected.append(counts)
+    names = (
+      "failed_attempts", "clients", "rejected_not_finite", "rejected_oversized",
+      "rejected_misshapen", "discarded_clients",
+    )  # fmt: skip
     weights, rows = self.run_program(
       self.create_tempdir().full_path,
       process=self.build(
@@ -417,13 +538,105 @@ class FederatedProgramTest(tf.test.TestCase):
       policy=RoundPolicy(max_attempts=10),
     )
     self.assertEqual(
-      [{name: row[name] for name in expected[0]} for row in rows], expected
+      [[row[name] for name in names] for row in rows],
+      [[row[name] for name in names] for row in expected],
     )
     # None of them was for nothing.
-    for name in expected[0]:
+    for name in names:
       self.assertGreater(sum(row[name] for row in expected), 0)
     self.assertAllInRange(weights, -10, 10)
     self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
+
+  def test_every_client_that_was_drawn_is_counted_in_its_row(self):
+    faults = FaultConfig(nan=0.2, dropout=0.1, slow=0.1, seed=0)
+    _, rows = self.run_program(
+      self.create_tempdir().full_path,
+      process=self.build(one_tier(self.whole, 3), sabotage=faults.sabotage),
+      faults=faults,
+      # Both are needed: one that is turned down costs the other's work too.
+      policy=RoundPolicy(min_clients=2, max_attempts=40, deadline_s=1.0),
+    )
+    fates = ("rejected_clients", "dropped_clients", "late_clients",
+             "discarded_clients")  # fmt: skip
+    for row in rows:
+      self.assertEqual(row["clients"], 2)
+      self.assertEqual(
+        sum(row[name] for name in fates), 2 * row["failed_attempts"]
+      )
+    for name in fates:
+      self.assertGreater(sum(row[name] for row in rows), 0, name)
+
+  def test_a_private_run_counts_rounds_of_nobody_and_says_epsilon(self):
+    privacy = PrivacyConfig("gaussian", noise_multiplier=2.0, clip_norm=0.1)
+    sampler = CohortSampler((3, 3, 3), 1, 5, "poisson")
+    weights, rows = self.run_program(
+      self.create_tempdir().full_path,
+      process=self.build(
+        one_tier(self.whole, 3), AggregationConfig(privacy=privacy)
+      ),
+      sampler=sampler,
+      policy=RoundPolicy(min_clients=0),
+      ledger=PrivacyLedger(privacy, sampler.probability),
+    )
+    sizes = [len(sampler.draw(number)) for number in range(7)]
+    self.assertEqual([row["clients"] for row in rows], sizes)
+    self.assertIn(0, sizes)
+    self.assertEqual(["loss" in row for row in rows], [s > 0 for s in sizes])
+    # Nobody's round moves the model too, by its noise.
+    for row in rows:
+      self.assertEqual(row["failed_attempts"], 0)
+      self.assertGreater(row["update_norm"], 0)
+    self.assertAllInRange(weights, -10, 10)
+    # Each round the sampled Gaussian of a third, whoever came: epsilon of n
+    # rounds is what the accountant says of n.
+    alone = PrivacyLedger(privacy, 1 / 3)
+    for number, row in enumerate(rows):
+      spent = alone.epsilon(number + 1, np.ones(3, np.int64))
+      self.assertAlmostEqual(row["epsilon"], spent)
+    spent = [row["epsilon"] for row in rows]
+    self.assertEqual(spent, sorted(set(spent)))
+
+  def test_a_worker_that_dies_in_the_middle_of_a_round_costs_an_attempt(self):
+    def slow_objective(model, batch):
+      # A good part of a second a step, so that there is a middle; nothing that
+      # could be worked out beforehand or left out.
+      loss = _objective(model, batch)
+      square = tf.fill([1000, 1000], tf.stop_gradient(loss) / 1000)
+      for _ in range(6):
+        square = tf.tanh(square @ square)
+      return loss + 1e-9 * tf.reduce_mean(square)
+
+    workers = [Worker(1, 1) for _ in range(2)]
+    for worker in workers:
+      self.addCleanup(worker.close)
+    victim = psutil.Process(workers[1].pid)
+    shot = []
+
+    def shoot():
+      before = sum(victim.cpu_times()[:2])
+      while sum(victim.cpu_times()[:2]) < before + 0.1:
+        time.sleep(0.01)
+      victim.kill()
+      shot.append(victim.pid)
+
+    thread = threading.Thread(target=shoot, daemon=True)
+
+    def report(row):
+      # The first round also compiles.
+      if row["round"] == 1:
+        thread.start()
+
+    process = self.build(one_tier(self.whole, 3), objective=slow_objective)
+    addresses = [Address(LOOPBACK, worker.port) for worker in workers]
+    self.config = FederatedConfig(**{**_SETTINGS, "rounds": 3})
+    with remote_runtime(addresses):
+      _, rows = self.run_program(
+        self.create_tempdir().full_path, process=process, report=report
+      )
+    self.assertEqual(shot, [workers[1].pid])
+    self.assertEqual([row["clients"] for row in rows], [2, 2, 2])
+    self.assertEqual([row["failed_attempts"] for row in rows], [0, 1, 0])
+    self.assertEqual([row["discarded_clients"] for row in rows], [0, 2, 0])
 
   def test_a_round_that_fails_too_often_ends_the_run_where_it_is(self):
     folder = self.create_tempdir().full_path

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +56,21 @@ def _objective(model, batch):
   return tf.reduce_mean(tf.square(outputs - 1.0))
 
 
-def train(folder):
+class _KilledWriting(Checkpoints):
+  """Dies when the last round's state is written but has not its name yet."""
+
+  def save(self, progress):
+    def die(descriptor):
+      os.kill(os.getpid(), signal.SIGKILL)
+
+    if len(progress.rows) < _ROUNDS:
+      super().save(progress)
+      return
+    with mock.patch.object(os, "fsync", die):
+      super().save(progress)
+
+
+def train(folder, how="straight"):
   """Trains two tiers, with faults; says each round and the result's hash."""
   draw = np.random.default_rng(0)
   examples = [
@@ -109,7 +124,7 @@ def train(folder):
     data,
     config,
     tiered_sampler(data.utterances, of_client, (2, 1), _SEED, "uniform"),
-    Checkpoints(folder, "run"),
+    (_KilledWriting if how == "killed writing" else Checkpoints)(folder, "run"),
     RoundPolicy(max_attempts=10),
     faults,
     report=lambda row: print("round", row["round"], flush=True),
@@ -126,14 +141,14 @@ def train(folder):
 _PROGRAM = f"""
 import sys
 from {__name__ if __name__ != "__main__" else "fl.resume_test"} import train
-train(sys.argv[1])
+train(*sys.argv[1:])
 """
 
 
 class ResumeTest(absltest.TestCase):
-  def start(self, folder):
+  def start(self, *arguments):
     program = subprocess.Popen(
-      [sys.executable, "-c", _PROGRAM, folder],
+      [sys.executable, "-c", _PROGRAM, *arguments],
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -143,7 +158,7 @@ class ResumeTest(absltest.TestCase):
     self.addCleanup(program.kill)
     return program
 
-  def test_killed_in_the_middle_of_a_round(self):
+  def test_killed_in_the_middle_of_a_round_and_of_a_checkpoint(self):
     folder = self.create_tempdir().full_path
     straight = self.start(os.path.join(folder, "straight"))
     expected = straight.stdout.read().split("done ")[1]
@@ -157,9 +172,15 @@ class ResumeTest(absltest.TestCase):
         killed.send_signal(signal.SIGKILL)
         break
     self.assertEqual(killed.wait(), -signal.SIGKILL)
-    again = self.start(path).stdout.read()
+    torn = self.start(path, "killed writing")
     # It did not begin at the beginning.
-    self.assertNotIn("round 1\n", again)
+    self.assertEqual(
+      torn.stdout.read(), "".join(f"round {n}\n" for n in (6, 7, 8))
+    )
+    self.assertEqual(torn.wait(), -signal.SIGKILL)
+    self.assertLen([n for n in os.listdir(path) if n.startswith(".partial")], 1)
+    again = self.start(path).stdout.read()
+    self.assertStartsWith(again, "round 6\n")
     self.assertEqual(again.split("done ")[1], expected)
 
 

@@ -26,7 +26,10 @@ class RoundLog:
     self._keep_rates = {k: dict(v) for k, v in keep_rates.items()}
     os.makedirs(folder, exist_ok=True)
     self._csv = tff.program.CSVFileReleaseManager(
-      os.path.join(folder, "rounds.csv"), key_fieldname="round"
+      os.path.join(folder, "rounds.csv"),
+      # Not by appending: a kill in the middle would leave half a row.
+      tff.program.CSVSaveMode.WRITE,
+      key_fieldname="round",
     )
     self._events = tff.program.TensorBoardReleaseManager(
       os.path.join(folder, "tensorboard")

@@ -38,7 +38,7 @@ from fl.dropout.unit_order import order_by_magnitude, write_unit_order
 from fl.evaluation import Evaluation, set_weights
 from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
-from fl.federated_config import FederatedConfig
+from fl.federated_config import SCHEDULES, FederatedConfig
 from fl.importance.churn import Churn, mean_churn
 from fl.importance.probes import parts_of
 from fl.ladder import Ladder
@@ -46,6 +46,7 @@ from fl.privacy.ledger import PrivacyLedger
 from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
 from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
 from fl.program import FederatedProgram
+from fl.quantized_model import QuantizedModel
 from fl.round_log import RoundLog
 from fl.runtime.local import local_runtime
 from fl.runtime.remote import parse_address, remote_runtime
@@ -109,14 +110,21 @@ _CLIENT_BATCH_SIZE = flags.DEFINE_integer(
 _CLIENT_LEARNING_RATE = flags.DEFINE_float(
   "client_learning_rate", 2e-3, "Of local Adam, in the first round."
 )
+_CLIENT_LEARNING_RATE_SCHEDULE = flags.DEFINE_enum(
+  "client_learning_rate_schedule",
+  "cosine",
+  SCHEDULES,
+  "How the clients' rate goes on: to zero along half a cosine, with the inverse"
+  " square root of the round, or not at all.",
+)
 _CLIENT_CLIP_NORM = flags.DEFINE_float(
   "client_clip_norm", 1.0, "Largest norm of a local step's gradient."
 )
 _SERVER_LEARNING_RATE = flags.DEFINE_float(
   "server_learning_rate",
   1.6e-2,
-  "Of the server's Adam, in the first round; both rates fall to zero along half"
-  " a cosine.",
+  "Of the server's Adam, in the first round; it falls to zero along half a"
+  " cosine.",
 )
 _REHEARSAL_STEPS = flags.DEFINE_integer(
   "rehearsal_steps",
@@ -135,6 +143,12 @@ _DYNAMIC_SPARSITY = flags.DEFINE_bool(
   "Train all levels of the ladder in --model, such as what"
   " //tflite_export:train_dynamic_sparsity wrote, on full models.",
 )
+_QUANTIZED = flags.DEFINE_bool(
+  "quantized",
+  False,
+  "Train the compressed model in --model, such as what //tflite_export:compress"
+  " wrote, at its quantised weights; //tflite_export:export reads --out then.",
+)
 _MASK_SCOPE = flags.DEFINE_enum(
   "mask_scope",
   "client",
@@ -142,6 +156,11 @@ _MASK_SCOPE = flags.DEFINE_enum(
   "Who shares a draw of kept units: each client has its own, all clients of a"
   " round have the same, or all of the whole run have the leading ones, in the"
   " order of their magnitude in --model: sub-models are then nested.",
+)
+_OUTPUT_SCALING = flags.DEFINE_bool(
+  "output_scaling",
+  True,
+  "Scale the output of a layer that clients get in part by 1 / its keep rate.",
 )
 _REFRESH_EVERY = flags.DEFINE_integer(
   "refresh_every",
@@ -193,7 +212,10 @@ _MAX_UPDATE_NORM = flags.DEFINE_float(
   "max_update_norm", 1e4, "Updates of a larger norm are turned down."
 )
 _MIN_CLIENTS = flags.DEFINE_integer(
-  "min_clients", 1, "Good updates that a round needs to count."
+  "min_clients",
+  None,
+  "Good updates that a round needs to count. Left out: 1; with --privacy 0,"
+  " which is what epsilon is right for.",
 )
 _ROUND_ATTEMPTS = flags.DEFINE_integer(
   "round_attempts", 3, "How often a round is tried, with other clients."
@@ -276,17 +298,23 @@ def main(argv: Sequence[str]) -> None:
     keep_zeros=_KEEP_ZEROS.value,
     seed=_SEED.value,
     mask_scope=_MASK_SCOPE.value,
+    output_scaling=_OUTPUT_SCALING.value,
     refresh_every=_REFRESH_EVERY.value,
     refresh_hysteresis=_REFRESH_HYSTERESIS.value,
     evaluate_every=_EVALUATE_EVERY.value,
     proximal_strength=_PROXIMAL_STRENGTH.value,
     variational_noise=_VARIATIONAL_NOISE.value,
     max_update_norm=_MAX_UPDATE_NORM.value,
+    client_learning_rate_schedule=_CLIENT_LEARNING_RATE_SCHEDULE.value,
   )
   policy = RoundPolicy(
-    min_clients=_MIN_CLIENTS.value,
+    min_clients=(
+      int(_PRIVACY.value == "none")
+      if _MIN_CLIENTS.value is None
+      else _MIN_CLIENTS.value
+    ),
     max_attempts=_ROUND_ATTEMPTS.value,
-    deadline_s=_DEADLINE_S.value or math.inf,
+    deadline_s=math.inf if _DEADLINE_S.value is None else _DEADLINE_S.value,
     client_step_s=_CLIENT_STEP_S.value,
   )
   faults = FaultConfig(
@@ -304,6 +332,7 @@ def main(argv: Sequence[str]) -> None:
     secure=_SECURE_AGGREGATION.value,
     compressed=_COMPRESS_UPDATES.value,
   )
+  aggregation.privacy.check_rounds(_COHORT_SAMPLING.value, policy.min_clients)
   workers = [parse_address(worker) for worker in _WORKERS.value or []]
   out = (
     entry_point.user_path(_OUT.value)
@@ -327,11 +356,23 @@ def main(argv: Sequence[str]) -> None:
   plans = [
     read_plan(tier, model_config, specs, groups) for tier in device_tiers
   ]
-  ladder, ladder_path, levels_before = None, [], {}
+  if _DYNAMIC_SPARSITY.value and _QUANTIZED.value:
+    raise InputError(
+      "found --dynamic_sparsity and --quantized, expected one of them: the"
+      " levels of a ladder are quantised when they are exported"
+    )
+  folder = os.path.dirname(model_path)
+  ladder, quantized, form_path, levels_before = None, None, [], {}
   if _DYNAMIC_SPARSITY.value:
-    ladder = Ladder.read(os.path.dirname(model_path))
+    ladder = Ladder.read(folder)
     ladder.check(plans)
-    ladder_path = [Ladder.path(os.path.dirname(model_path))]
+    form_path = [Ladder.path(folder)]
+  elif _QUANTIZED.value:
+    quantized = QuantizedModel.read(folder, specs, initial_weights)
+    quantized.check(plans, config)
+    form_path = [QuantizedModel.path(folder)]
+  form = ladder or quantized
+  shipped = quantized.on_grid if quantized else None
   order = order_by_magnitude(specs, groups, initial_weights)
   churn = Churn(specs, parts_of(model_config))
 
@@ -379,7 +420,7 @@ def main(argv: Sequence[str]) -> None:
         dataclasses.asdict(sampler),
         [dataclasses.asdict(plan) for plan in plans],
       ],
-      [model_path, *ladder_path],
+      [model_path, *form_path],
       train + public,
     ),
   )
@@ -423,11 +464,13 @@ def main(argv: Sequence[str]) -> None:
         data,
         aggregation,
         faults,
-        ladder,
+        form,
       )
       model = build_ctc_model(model_config)
-      held_out_speech = Evaluation(model, held_out_set.examples, "held_out")
-      unheard_speech = Evaluation(model, unheard_set.examples, "eval")
+      held_out_speech = Evaluation(
+        model, held_out_set.examples, "held_out", shipped
+      )
+      unheard_speech = Evaluation(model, unheard_set.examples, "eval", shipped)
       if end == ends[0]:
         before = unheard_speech.measure(initial_weights)
         if ladder:
@@ -456,7 +499,7 @@ def main(argv: Sequence[str]) -> None:
         policy,
         faults,
         rehearsal=build_rehearsal(
-          config, plans, model_config, public_set, ladder
+          config, plans, model_config, public_set, form
         ),
         ledger=ledger if aggregation.privacy.is_private else None,
         report=RoundLog(workdir, keep_rates(device_tiers, plans)).write,
@@ -489,12 +532,13 @@ def main(argv: Sequence[str]) -> None:
   for name, rates in levels_after.items():
     logging.info("after, %s: %s", name, _rates(rates))
 
-  set_weights(model, weights)
+  # The model of integers is what was measured and what is exported.
+  set_weights(model, shipped(weights) if shipped else weights)
   trained_path = os.path.join(out, "model.keras")
   curve_path = os.path.join(out, "training.json")
   outputs = [trained_path]
-  if ladder:
-    outputs = ladder.save(model, model_config, out)
+  if form:
+    outputs = form.save(model, model_config, out)
   else:
     save_model(model, model_config, trained_path)
   write_json(
@@ -534,7 +578,7 @@ def main(argv: Sequence[str]) -> None:
     seed=config.seed,
     inputs=[
       model_path,
-      *ladder_path,
+      *form_path,
       *([entry_point.user_path(_TIERS.value)] if _TIERS.value else []),
       *(tier.plan_path for tier in device_tiers if tier.plan_path),
       *(u.audio_path for u in utterances),

@@ -16,6 +16,7 @@ from fl.ladder import Ladder
 from fl.processes.aggregation import AggregationConfig
 from fl.processes.client_work import LocalTraining
 from fl.processes.compose import FederatedProcess, build_federated_process
+from fl.quantized_model import QuantizedModel
 from fl.rehearsal import Rehearsal, RehearsalPlan
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
@@ -45,7 +46,7 @@ def build_process(
   data: ClientData,
   aggregation: AggregationConfig,
   faults: FaultConfig,
-  ladder: Ladder | None,
+  form: Ladder | QuantizedModel | None,
 ) -> FederatedProcess:
   """Builds a run's rounds for the sub-models of its plans.
 
@@ -58,7 +59,8 @@ def build_process(
     data: the clients' speech.
     aggregation: how one update is made of many.
     faults: what clients do wrong, on purpose.
-    ladder: of sparsities that are trained at once; None: a plain model.
+    form: what is trained in place of plain weights: levels of sparsity at once,
+      or weights on a grid; None: plain weights.
 
   Raises:
     InputError: the aggregation does not go with the selection, or would not
@@ -82,10 +84,13 @@ def build_process(
     return dataclasses.replace(
       _local_training(
         config,
-        lambda: build_ctc_model(client_config),
+        lambda: build_ctc_model(
+          client_config, output_scaling=config.output_scaling
+        ),
         config.client_learning_rate,
-        ladder,
+        form,
       ),
+      learning_rate=config.client_schedule,
       proximal_strength=config.proximal_strength,
       variational_noise=(
         (lambda r: tf.constant(config.variational_noise))
@@ -119,7 +124,7 @@ def build_rehearsal(
   plans: Sequence[DropoutPlan],
   model_config: ConformerConfig,
   public_set: ExampleSet,
-  ladder: Ladder | None,
+  form: Ladder | QuantizedModel | None,
 ) -> Rehearsal | None:
   """Builds what the server does after each round.
 
@@ -128,7 +133,8 @@ def build_rehearsal(
     plans: how wide the clients' layers are, in each tier.
     model_config: of the server's model.
     public_set: the server's speech.
-    ladder: of sparsities that are trained at once; None: a plain model.
+    form: what is trained in place of plain weights: levels of sparsity at once,
+      or weights on a grid; None: plain weights.
 
   Returns:
     The rehearsal; None: the run does without.
@@ -153,7 +159,7 @@ def build_rehearsal(
     config,
     lambda: build_ctc_model(model_config, least_unit_keep_rate=least_keep_rate),
     _REHEARSAL_LEARNING_RATE,
-    ladder,
+    form,
   )
   return Rehearsal(RehearsalPlan(training, batches, config.rehearsal_steps))
 
@@ -162,7 +168,7 @@ def _local_training(
   config: FederatedConfig,
   build_model: Callable[[], tf.keras.Model],
   learning_rate: float,
-  ladder: Ladder | None,
+  form: Ladder | QuantizedModel | None,
 ) -> LocalTraining:
   return LocalTraining(
     build_model=build_model,
@@ -173,6 +179,6 @@ def _local_training(
     learning_rate=lambda r: config.schedule(learning_rate, r),
     clip_norm=config.client_clip_norm,
     keep_zeros=config.keep_zeros,
-    gradients=ladder.gradients if ladder else None,
+    gradients=form.gradients if form else None,
     seed=config.seed,
   )

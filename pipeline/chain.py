@@ -5,7 +5,7 @@ import os
 
 from pipeline.quickstart_config import QuickstartConfig
 from pipeline.stage_record import source_root
-from tflite_export.recipes import find_recipe
+from tflite_export.recipe_lookup import find_recipe, is_recipe_file
 
 # A pruned model has forgotten some of what only the clients say; they teach it
 # that again before it is quantised.
@@ -95,7 +95,8 @@ class RunFolders:
 
   def of_recipes(self, folder: str) -> tuple[str, ...]:
     """Returns `of_recipe` of each recipe."""
-    return tuple(self.of_recipe(folder, name) for name in self.config.recipes)
+    names = self.config.recipe_names
+    return tuple(self.of_recipe(folder, name) for name in names)
 
   def tflite(self, recipe: str) -> str:
     """Returns the file of a recipe."""
@@ -131,7 +132,7 @@ def build_chain(
   plan = os.path.join(folders.plan, "dropout_plan.json")
   compressed = folders.of_recipes(folders.compressed)
   exported = folders.of_recipes(folders.exported)
-  files = tuple(folders.tflite(recipe) for recipe in config.recipes)
+  files = tuple(folders.tflite(name) for name in config.recipe_names)
 
   def command(stage, module, flags, inputs, folder, artifacts=None):
     return StageCommand(
@@ -158,29 +159,31 @@ def build_chain(
       stage,
       "tflite_export.compress_main",
       {"model": model, "recipe": ",".join(recipes), **speech},
-      [os.path.join(model, "model.keras"), server_speech],
+      [
+        os.path.join(model, "model.keras"),
+        *filter(is_recipe_file, recipes),
+        server_speech,
+      ],
       # The stage makes no folder for a recipe that is its only one.
       written[0] if len(recipes) == 1 else folder,
       written,
     )
 
+  def compress_asked(stage, model, recipes):
+    names = [find_recipe(recipe).name for recipe in recipes]
+    written = (folders.of_recipe(folders.compressed, name) for name in names)
+    return compress(stage, model, recipes, folders.compressed, tuple(written))
+
   whole: list[str] = []
   pruned: dict[str, list[str]] = {}
-  for recipe in config.recipes:
-    kept_of = find_recipe(recipe).kept_of
-    if kept_of is None:
-      whole.append(recipe)
+  for asked in config.recipes:
+    recipe = find_recipe(asked)
+    # Which layers bear pruning is measured on a model that is not pruned.
+    if recipe.kept_of is None or recipe.mean_bits is not None:
+      whole.append(asked)
     else:
-      pruned.setdefault("{}of{}".format(*kept_of), []).append(recipe)
-  compression = [
-    compress(
-      "compression",
-      folders.federated,
-      whole,
-      folders.compressed,
-      tuple(folders.of_recipe(folders.compressed, name) for name in whole),
-    )
-  ]
+      pruned.setdefault("{}of{}".format(*recipe.kept_of), []).append(asked)
+  compression = [compress_asked("compression", folders.federated, whole)]
   for name, recipes in pruned.items():
     pruned_model = os.path.join(folders.pruned, name)
     healed_model = os.path.join(folders.healed, name)
@@ -202,13 +205,7 @@ def build_chain(
         [],
         healed_model,
       ),
-      compress(
-        f"compression of {name}",
-        healed_model,
-        recipes,
-        folders.compressed,
-        tuple(folders.of_recipe(folders.compressed, r) for r in recipes),
-      ),
+      compress_asked(f"compression of {name}", healed_model, recipes),
     ]
 
   pretrain = command(

@@ -1,5 +1,6 @@
 """Tests of chain."""
 
+import json
 import os
 
 from absl.testing import absltest
@@ -72,6 +73,30 @@ class ChainTest(absltest.TestCase):
     # Only one recipe is left: it would get no folder of its own.
     self.assertEqual(chain["compression"].folder, "out/compressed/float32")
     self.assertNotIn("healing of 2of4", [c.stage for c in _chain()])
+
+  def test_any_recipe_goes_its_way(self):
+    path = self.create_tempfile(
+      "mine.json", json.dumps({"name": "mine", "kept_of": [3, 8]})
+    ).full_path
+    recipes = ("float32", "int3", "mixed_2of4", "int5_3of8", path)
+    config = QuickstartConfig(out="out", recipes=recipes)
+    folders = RunFolders(config)
+    chain = {c.stage: c for c in build_chain(config, folders, "corpus")}
+    self.assertNotIn("pruning to 2of4", chain)
+    # What is to be pruned of a mixed model is measured on the whole one.
+    first = chain["compression"]
+    self.assertEqual(first.flags["recipe"], "float32,int3,mixed_2of4")
+    self.assertEqual(chain["pruning to 3of8"].flags["recipe"], "float32_3of8")
+    last = chain["compression of 3of8"]
+    self.assertEqual(last.flags["recipe"], f"int5_3of8,{path}")
+    self.assertIn(path, last.inputs)
+    self.assertEqual(
+      last.artifacts, ("out/compressed/int5_3of8", "out/compressed/mine")
+    )
+    self.assertIn("out/compressed/mine", chain["export"].flags["model"])
+    self.assertIn(
+      "out/exported/mine/mine.tflite", chain["evaluation"].flags["models"]
+    )
 
   def test_eval_speech_is_measured_on_only(self):
     users = [

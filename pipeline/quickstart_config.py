@@ -6,7 +6,7 @@ import shutil
 
 from lingvo_lite.data.librispeech import load_librispeech
 from lingvo_lite.stage.errors import InputError
-from tflite_export.recipes import find_recipe
+from tflite_export.recipe_lookup import find_recipes
 
 CORPUS_SETS = ("server", "clients", "eval")
 
@@ -30,7 +30,8 @@ class QuickstartConfig:
       a client may be sent, in (0, 1].
     rounds: federated rounds; None: the stage's own choice.
     cohort: clients a round; None: the stage's own choice.
-    recipes: compression recipes, the uncompressed `float32` among them.
+    recipes: compression recipes as `find_recipe` knows them, names or paths of
+      files; the uncompressed `float32` among them.
     seed: where all randomness comes from.
     max_bad_fraction: more than this share of unusable utterances is an error.
   """
@@ -69,17 +70,16 @@ class QuickstartConfig:
         f"found --pretrain_steps={self.pretrain_steps} without --from_scratch,"
         " expected both: the committed model is not trained again"
       )
-    for name in self.recipes:
-      find_recipe(name)
-    if _BASELINE_RECIPE not in self.recipes:
+    if _BASELINE_RECIPE not in self.recipe_names:
       raise InputError(
         f"found --recipes={','.join(self.recipes)}, expected {_BASELINE_RECIPE}"
         " among them: the others are compared with it"
       )
-    if len(set(self.recipes)) < len(self.recipes):
-      raise InputError(
-        f"found --recipes={','.join(self.recipes)}, expected each once"
-      )
+
+  @property
+  def recipe_names(self) -> tuple[str, ...]:
+    """What the recipes' folders and files are called."""
+    return tuple(recipe.name for recipe in find_recipes(self.recipes))
 
 
 def check_surroundings(config: QuickstartConfig) -> None:

@@ -23,7 +23,7 @@ class QuickstartConfigTest(parameterized.TestCase):
     ({"cohort": -1}, "--cohort=-1"),
     ({"seed": -1}, "--seed=-1"),
     ({"pretrain_steps": 10}, "without --from_scratch"),
-    ({"recipes": ("float32", "int3")}, "int3"),
+    ({"recipes": ("float32", "int9")}, "int9"),
     ({"recipes": ("int8",)}, "float32 among them"),
     ({"recipes": ("float32", "int8", "int8")}, "each once"),
   )

@@ -25,7 +25,7 @@ from pipeline.quickstart_config import QuickstartConfig, check_surroundings
 from pipeline.report import build_report, write_report
 from pipeline.report_text import models_table
 from pipeline.stage_process import run_stage
-from tflite_export.recipes import RECIPES
+from tflite_export.recipe_lookup import NAMES_IN_WORDS, is_recipe_file
 
 _OUT = flags.DEFINE_string(
   "out",
@@ -61,7 +61,7 @@ _COHORT = flags.DEFINE_integer(
 _RECIPES = flags.DEFINE_list(
   "recipes",
   ["float32", "int8", "int4", "int2", "int4_2of4"],
-  f"Compression recipes, float32 among them: {', '.join(RECIPES)}.",
+  f"Compression recipes, float32 among them: {NAMES_IN_WORDS}.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Where all randomness comes from.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
@@ -88,7 +88,10 @@ def main(argv: Sequence[str]) -> None:
     client_params_fraction=_CLIENT_PARAMS_FRACTION.value,
     rounds=_ROUNDS.value,
     cohort=_COHORT.value,
-    recipes=tuple(_RECIPES.value),
+    recipes=tuple(
+      entry_point.user_path(name) if is_recipe_file(name) else name
+      for name in _RECIPES.value
+    ),
     seed=_SEED.value,
     max_bad_fraction=_MAX_BAD_FRACTION.value,
   )

@@ -122,7 +122,7 @@ def _tiles(report: Report) -> str:
         f"{small['recipe']} file",
         show_bytes(small["bytes"]),
         f"{show_percent(small['bytes_vs_float32'])} of float32,"
-        f" {show_bytes(small['gzip_bytes'])} gzipped,"
+        f" {show_bytes(small['transport_bytes'])} on the way to the phone,"
         f" WER {show_rate(small['wer'])}",
       )
     )
@@ -172,7 +172,7 @@ def _stages(report: Report) -> str:
 def _models(report: Report) -> str:
   domains = measured_domains(report["models"])
   head = (
-    ["recipe", "bytes", "of float32", "gzip", "WER, interval"]
+    ["recipe", "bytes", "of float32", "gzip", "transport", "WER, interval"]
     + [f"WER {name}" for name in domains]
     + ["CER", "latency", "RTF", "memory", "Flex", "logits differ"]
   )
@@ -184,6 +184,7 @@ def _models(report: Report) -> str:
       f"{model['bytes']:,}",
       show_percent(model["bytes_vs_float32"]),
       f"{model['gzip_bytes']:,}",
+      f"{model['transport_bytes']:,}",
       f"{show_rate(model['wer'])}<small>{show_rate(low)}–{show_rate(high)}</small>",
       *(show_rate(model[f"wer_{name}"]) for name in domains),
       show_rate(model["cer"]),
@@ -207,7 +208,8 @@ def _models(report: Report) -> str:
   return section(
     "The .tflite files",
     '<p class="note">Each file takes raw 16 kHz audio and gives label ids, and'
-    " was measured on the LiteRT interpreter, one thread. WER and CER are"
+    " was measured on the LiteRT interpreter, one thread. Transport is the"
+    " .tflite.zip beside it, in which it travels to the phone. WER and CER are"
     " fractions, the interval is a 95 % one; latency is the median for one"
     " utterance of about 3 s; memory is a whole process, Python's share"
     " included; the last column is the largest difference from the Keras"

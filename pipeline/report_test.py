@@ -47,8 +47,10 @@ def _model(recipe, size, wer):
     "file": f"{recipe}.tflite",
     "bytes": size,
     "gzip_bytes": size - 100,
+    "transport_bytes": size - 200,
     "bytes_vs_float32": size / 4000,
     "gzip_bytes_vs_float32": (size - 100) / 4000,
+    "transport_bytes_vs_float32": (size - 200) / 4000,
     "wer": wer,
     "wer_interval": [wer - 0.01, wer + 0.02],
     "wer_general": wer + 0.1,
@@ -244,6 +246,8 @@ class ReportTest(absltest.TestCase):
       "pre-trained from scratch in this run",
       "keeps  25 %",
       "./bazelw run //x",
+      "400\xa0B on the way to the phone",
+      "<td>500</td><td>400</td>",
     ):
       self.assertIn(words, text)
     self.assertNotIn("synthetic", text)
@@ -260,8 +264,8 @@ class ReportTest(absltest.TestCase):
     self.assertLen(lines, 4)
     self.assertLen({len(line) for line in lines}, 1)
     cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
-    expected = "int4_2of4 600 0.150 0.125 0.180 0.280 0.080"
-    self.assertEqual(" ".join(cells[:7]), expected)
+    expected = "int4_2of4 600 0.150 0.125 0.100 0.180 0.280 0.080"
+    self.assertEqual(" ".join(cells[:8]), expected)
 
   def test_a_file_worse_than_the_dense_one_is_named(self):
     report = self._report()

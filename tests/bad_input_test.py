@@ -16,6 +16,9 @@ from fl.importance.importance_file import (
   write_importance,
 )
 from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
+from lingvo_lite.dynamic_sparsity.dynamic_model import save_dynamic
+from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.models.model_file import save_model
 from lingvo_lite.stage.files import read_json
@@ -23,6 +26,8 @@ from lingvo_lite.stage.manifest import sha256
 from tests.command import NO_DISK, Outcome, run_on_small_disk, run_program
 from tests.small_corpus import make_small_corpus
 from tests.small_model import SMALL_MODEL
+from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
+from tflite_export.dynamic_sparsity.training import prune_dynamic
 
 _RATE_HZ = 16_000
 
@@ -117,7 +122,7 @@ class BadInputTest(absltest.TestCase):
       ("--client_params_fraction=0", "more than 0 and at most 1"),
       ("--client_params_fraction=1.5", "at most 1"),
       ("--max_bad_fraction=5", "not a percentage"),
-      ("--recipes=float32,int3", "int3"),
+      ("--recipes=float32,int9", "int9"),
       ("--recipes=int8", "float32 among them"),
       (f"--corpus={self.folder}", "server"),
     ):
@@ -133,6 +138,36 @@ class BadInputTest(absltest.TestCase):
           "fl.plan_main", *self.plan_arguments(fraction)
         )
         self.assert_refused(outcome, "client_params_fraction")
+
+  def test_what_a_plan_is_made_from(self):
+    for flags, phrase in (
+      (["--client_download_bytes=9000"], "expected one budget"),
+      (["--churn=churn.json"], "--importance and --churn, expected one"),
+    ):
+      with self.subTest(phrase):
+        outcome = self.run_into_out(
+          "fl.plan_main", *self.plan_arguments(0.5), *flags
+        )
+        self.assert_refused(outcome, phrase)
+
+  def test_plans_of_something_else(self):
+    values = read_json(self.plan, "a plan")
+    path = os.path.join(self.create_tempdir().full_path, "plan.json")
+    stranger = {**values["groups"][0], "group": "block_09/conv"}
+    deeper = {**values["model"], "num_blocks": 9}
+    for module, change, phrase in (
+      ("fl.train_main", {"model": deeper}, "num_blocks 9"),
+      (
+        "fl.train_main",
+        {"groups": [*values["groups"], stranger]},
+        "block_09/conv",
+      ),
+      ("fl.cut_main", {"model": deeper}, "num_blocks 9"),
+    ):
+      with self.subTest(f"{module}, {phrase}"):
+        pathlib.Path(path).write_text(json.dumps({**values, **change}))
+        outcome = self.run_into_out(module, "--model=model", f"--plan={path}")
+        self.assert_refused(outcome, phrase)
 
   def test_importances_of_something_else(self):
     values = read_json(self.importance, "importances")
@@ -318,6 +353,95 @@ class BadInputTest(absltest.TestCase):
           "tflite_export.evaluate_main", f"--models={path}", *arguments
         )
         self.assert_refused(outcome, path, phrase)
+
+  def test_sparsity_levels(self):
+    train = "tflite_export.train_dynamic_sparsity_main"
+    streaming = os.path.join(self.folder, "streaming")
+    config = dataclasses.replace(
+      SMALL_MODEL, causal=True, left_context_frames=8, chunk_frames=4
+    )
+    save_model(
+      build_ctc_model(config), config, os.path.join(streaming, "model.keras")
+    )
+    for arguments, phrases in (
+      (["--levels=abc"], ("--levels=abc", "numbers in [0, 1)")),
+      (["--levels=0.8,0.5"], ("[0.8, 0.5]", "increasing")),
+      (["--block=4"], ("blocks of 4", "--block=16")),
+      ([f"--model={streaming}"], ("a model that streams", "--preset=tiny")),
+    ):
+      with self.subTest(arguments[0]):
+        outcome = self.run_into_out(
+          train, "--model=model", f"--corpus={self.corpus}", *arguments
+        )
+        self.assert_refused(outcome, *phrases)
+        self.assertNotIn("dynamic sparsity:", outcome.stderr)
+    # Importances of a model with twice the blocks.
+    values = read_json(self.importance, "importances")
+    values["model"]["num_blocks"] = 2
+    path = os.path.join(self.create_tempdir().full_path, "importance.json")
+    pathlib.Path(path).write_text(json.dumps(values))
+    outcome = self.run_into_out(
+      train,
+      "--model=model",
+      f"--corpus={self.corpus}",
+      f"--importance={path}",
+    )
+    self.assert_refused(outcome, path, "num_blocks 2", "//fl:importance")
+
+  def test_a_sparsity_level_that_the_file_has_not(self):
+    levels = SparsityLevels((0.0, 0.5))
+    model = build_ctc_model(SMALL_MODEL)
+    layers = find_block_layers(model, levels.block).sparse
+    ladder = os.path.join(self.folder, "ladder")
+    save_dynamic(
+      prune_dynamic(model, levels, uniform_sparsity(layers, levels)),
+      SMALL_MODEL,
+      ladder,
+    )
+    outcome = self.run_program(
+      "tflite_export.export_dynamic_sparsity_main",
+      f"--model={ladder}",
+      f"--corpus={self.corpus}",
+      "--out=levels",
+    )
+    self.assertEqual(outcome.exit_status, 0, outcome.stderr)
+    path = os.path.join(self.folder, "levels", "dynamic_sparsity.tflite")
+    outcome = self.run_program("tflite_export.peak_memory_main", path, "0.8")
+    self.assert_refused(outcome, path, "no level 0.8", "[0.0, 0.5]")
+
+  def test_recipes(self):
+    """Refused before any speech is read: there is none here."""
+    folder = self.create_tempdir().full_path
+    layer = "block_00/ffn_end/expand"
+
+    def broken(name, value, channels):
+      model = build_ctc_model(SMALL_MODEL)
+      kernel = model.get_layer(layer).kernel
+      values = kernel.numpy()
+      values[:, channels] = value
+      kernel.assign(values)
+      path = os.path.join(folder, name)
+      save_model(model, SMALL_MODEL, os.path.join(path, "model.keras"))
+      return path
+
+    mine = os.path.join(folder, "mine.json")
+    pathlib.Path(mine).write_text('{"name": "mine", "bits": 4}')
+    for model, recipe, *phrases in (
+      (self.model, "int4,int4_5of7", "width", "of 7", "subsampling/project"),
+      (broken("nan", np.nan, [0]), "int4_2of4", f"{layer}/kernel", "numbers"),
+      (broken("dead", 0.0, [5]), "int3", f"channel 5 of {layer}", "zeros"),
+      (self.model, "int9", "int9", "NofM"),
+      (self.model, mine, "unknown field 'bits'", mine, "weight_bits"),
+    ):
+      with self.subTest(recipe):
+        outcome = self.run_into_out(
+          "tflite_export.compress_main",
+          f"--model={model}",
+          f"--recipe={recipe}",
+          f"--corpus={folder}",
+        )
+        self.assert_refused(outcome, *phrases)
+        self.assertNotIn("fine-tuning", outcome.stderr)
 
   def test_full_disk(self):
     disk = self.create_tempdir().full_path

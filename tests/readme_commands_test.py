@@ -8,7 +8,11 @@ from absl.testing import absltest
 from tools.import_graph import read_graph
 
 _ROOT = pathlib.Path(__file__).absolute().parents[1]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/edge.md")
+_DOCUMENTS = (
+  "README.md",
+  "CONTRIBUTING.md",
+  *sorted(f"docs/{path.name}" for path in (_ROOT / "docs").glob("*.md")),
+)
 
 
 class ReadmeCommandsTest(absltest.TestCase):
@@ -22,7 +26,8 @@ class ReadmeCommandsTest(absltest.TestCase):
   def test_targets_exist(self):
     for name, text in self.text.items():
       labels = set(re.findall(r"//([a-z_/]+):([a-z_]+)", text))
-      self.assertNotEmpty(labels, name)
+      if name == "README.md":
+        self.assertNotEmpty(labels)
       for package, target in labels:
         with self.subTest(document=name, target=f"//{package}:{target}"):
           prefix = package.replace("/", ".")

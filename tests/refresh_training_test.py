@@ -78,11 +78,8 @@ class RefreshTrainingTest(absltest.TestCase):
       env=environment(self.folder),
     )
     self.addCleanup(process.kill)
-    rounds = pathlib.Path(self.folder, out, "workdir", "rounds.csv")
-    # A heading, and a line a round.
-    while process.poll() is None and not (
-      rounds.exists() and len(rounds.read_text().splitlines()) > count
-    ):
+    kept = pathlib.Path(self.folder, out, "workdir", "checkpoints")
+    while process.poll() is None and not list(kept.glob(f"*_{count:06d}.npz")):
       time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     self.assertEqual(process.wait(), -signal.SIGKILL)
@@ -91,6 +88,16 @@ class RefreshTrainingTest(absltest.TestCase):
     # In the second phase, so that going on must find the plan of churn again.
     self.kill_after_rounds(1, "killed", hysteresis=0.1)
     keep_rates, rows = self.train("killed", hysteresis=0.1)
+    unkilled_rates, unkilled_rows = self.train("unkilled", hysteresis=0.1)
+    self.assertEqual(keep_rates, unkilled_rates)
+    for row in (*rows, *unkilled_rows):
+      row.pop("seconds")
+    self.assertEqual(rows, unkilled_rows)
+    models = [
+      pathlib.Path(self.folder, out, "model.keras").read_bytes()
+      for out in ("killed", "unkilled")
+    ]
+    self.assertEqual(*models)
     plan, expected = self.plan, [self.plan.keep_rates]
     for row in rows[:-1]:
       plan = refreshed_plan(

@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     streams = "whole utterances only"
     if chunk is not None:
       streams = f"streams in chunks of {chunk // 16} ms"
-    print(f"{model.file}: sound, {len(model.contents)} bytes, {streams}")
+    print(f"{model.file}: sound, {model.size} bytes, {streams}")
 
 
 if __name__ == "__main__":

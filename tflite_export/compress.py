@@ -26,7 +26,12 @@ from tflite_export.qat.quantizers import (
   quantize_aware,
 )
 from tflite_export.recipes import Recipe
-from tflite_export.sensitivity import assign, choices_of, measure_sensitivity
+from tflite_export.sensitivity import (
+  assign,
+  check_budget,
+  choices_of,
+  measure_sensitivity,
+)
 from tflite_export.strip import strip
 
 Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
@@ -61,7 +66,10 @@ class CompressedModel:
 
 
 def compress(
-  model: tf.keras.Model, recipe: Recipe, make_batches: Batches
+  model: tf.keras.Model,
+  recipe: Recipe,
+  make_batches: Batches,
+  teacher: tf.keras.Model | None = None,
 ) -> CompressedModel:
   """Prunes, refits what is kept, quantises with fine-tuning, then strips.
 
@@ -70,6 +78,9 @@ def compress(
     recipe: what to do.
     make_batches: gives endless speech to fine-tune on; called only when the
       recipe prunes or fine-tunes.
+    teacher: whose answers the fine-tuning learns, if the recipe distils; left
+      out: `model`. A model that was pruned and healed still has something to
+      learn from the dense one.
 
   Returns:
     The compressed model; what its layers hold was checked.
@@ -95,7 +106,9 @@ def compress(
     for name in {**bits_by_layer, **masks}
   }
   wrapped = quantize_aware(start, rules, masks)
-  losses, churn = _fine_tune(wrapped, model, recipe, tuple(masks), make_batches)
+  losses, churn = _fine_tune(
+    wrapped, teacher or model, recipe, tuple(masks), make_batches
+  )
   stripped = strip(wrapped, model, rules)
   if recipe.kept_of is not None:
     for name in masks:
@@ -121,6 +134,7 @@ def check_fits(model: tf.keras.Model, recipe: Recipe) -> None:
     prunable_layers(model, recipe.kept_of)
   if recipe.weight_bits is not None or recipe.mean_bits is not None:
     _check_channels(model)
+  check_budget(recipe.mean_bits, recipe.kept_of)
 
 
 def _pruned(
@@ -155,7 +169,7 @@ def _pruned(
 
 def _fine_tune(
   wrapped: tf.keras.Model,
-  model: tf.keras.Model,
+  teacher: tf.keras.Model,
   recipe: Recipe,
   pruned_layers: tuple[str, ...],
   make_batches: Batches,
@@ -163,7 +177,7 @@ def _fine_tune(
   """Returns the losses and the churn of the masks."""
   if not recipe.fine_tune_steps:
     return [], []
-  loss_fn = distillation_loss(wrapped, model)
+  loss_fn = distillation_loss(wrapped, teacher)
   if not recipe.distil:
     loss_fn = functools.partial(ctc_objective, wrapped)
   schedule = MaskSchedule(recipe.mask_updates, recipe.mask_update_every)
@@ -171,7 +185,8 @@ def _fine_tune(
 
   def before_step(index: int) -> None:
     # The first masks were chosen by `prune`.
-    if index and schedule.is_due(index):
+    # A mixed recipe may have found nothing to prune.
+    if index and pruned_layers and schedule.is_due(index):
       churn.append(update())
       logging.info(
         "%s: step %d changed %.3g of the kept", recipe.name, index, churn[-1]

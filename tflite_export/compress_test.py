@@ -241,6 +241,43 @@ class CompressTest(tf.test.TestCase):
       weights += layer.kernel.shape.num_elements()
     self.assertLessEqual(bits, 4.0 * weights)
 
+  def test_a_budget_that_prunes_nothing_has_no_masks_to_choose_anew(self):
+    recipe = Recipe(
+      "mixed",
+      mean_bits=8.0,
+      kept_of=(2, 4),
+      fine_tune_steps=3,
+      mask_updates=2,
+    )
+    compressed = compress(self.model, recipe, _batches)
+    self.assertEmpty(compressed.pruned_layers)
+    self.assertEmpty(compressed.mask_churn)
+
+  def test_another_teacher_is_imitated(self):
+    recipe = Recipe("int8", weight_bits=8, fine_tune_steps=1)
+    own = compress(self.model, recipe, _batches)
+    teacher = build_ctc_model(_CONFIG, seed=1)
+    other = compress(self.model, recipe, _batches, teacher)
+    # Its own answers are near already.
+    self.assertLess(own.losses[0], 1e-2)
+    self.assertGreater(other.losses[0], 10 * own.losses[0])
+
+  def test_a_recipe_knows_whether_it_needs_speech(self):
+    for fields in (
+      {},
+      {"weight_bits": 8},
+      {"mean_bits": 4.0},
+      {"kept_of": (2, 4)},
+      {"weight_bits": 4, "fine_tune_steps": 1},
+    ):
+      recipe = Recipe("x", **fields)
+      asked = False
+      try:
+        compress(self.model, recipe, _no_batches)
+      except AssertionError:
+        asked = True
+      self.assertEqual(recipe.needs_speech, asked, fields)
+
   def test_transcripts_may_be_the_target(self):
     batch = dict(next(_batches()))
     batch["labels"] = tf.constant([[3, 4, 5], [6, 0, 0]])

@@ -10,8 +10,8 @@ from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.errors import InputError
 from tflite_export.offline_model import SIGNATURE, build_transcriber
 from tflite_export.quiet import quiet_standard_error
+from tflite_export.signature_names import STREAM
 from tflite_export.streaming_model import build_streamer
-from tflite_export.streaming_signatures import STREAM
 
 # Where the converter says what it fell over: ["Erf:", "model/ctc/odd/Erf@...
 _PLACE = re.compile(r'\["(?P<operation>\w+):", "(?P<place>[^"@]+)')

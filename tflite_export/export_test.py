@@ -14,7 +14,7 @@ from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export import export as export_module
-from tflite_export.compress import compress
+from tflite_export.compress import CompressedModel, compress
 from tflite_export.convert import convert
 from tflite_export.export import check_nothing_left_out, export
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
@@ -23,10 +23,11 @@ from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
 from tflite_export.parity import check_parity
 from tflite_export.pruning.n_of_m import check_kept_of
-from tflite_export.qat.grid import Grid, find_grid
-from tflite_export.qat.quantizers import kernel_of
+from tflite_export.qat.grid import Grid, find_grid, short_floats
+from tflite_export.qat.quantizers import kernel_name, kernel_of
 from tflite_export.quantize import check_integers, quantize
-from tflite_export.recipes import RECIPES
+from tflite_export.recipe_lookup import find_recipe
+from tflite_export.recipes import Recipe
 from tflite_export.transport import transport_path
 from tflite_export.transport_reader import read_transport
 
@@ -40,6 +41,22 @@ _CONFIG = ConformerConfig(
   norm_groups=2,
 )
 _FLOATS = ("float32", "float32_2of4")
+_PRUNED = ("int4_2of4", "int3_1of4", "mixed_2of4")
+# One is trained, with masks that change: what that leaves behind is what has to
+# be in the file.
+_TRAINED = "int4_2of4"
+_TRAINING = {
+  "fine_tune_steps": 6,
+  "learning_rate": 0.03,
+  "mask_updates": 3,
+  "mask_update_every": 2,
+  "dropped_decay": 2e-4,
+}
+_RECIPES = (*_FLOATS, "int8", "int4", "int2", *_PRUNED)
+# Kernels of 5, 6 and 7 bits in one file.
+_ODD = "odd"
+# LiteRT's types for integers of so many bits.
+_ROOM = {2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8}
 # TensorType of the schema.
 _FLOAT32 = 0
 
@@ -107,15 +124,15 @@ class ExportTest(tf.test.TestCase):
     cls.addClassCleanup(temporary.cleanup)
     cls.folder = temporary.name
     cls.reports, cls.compressed = {}, {}
-    for name, recipe in RECIPES.items():
-      recipe = dataclasses.replace(recipe, fine_tune_steps=0)
-      cls.compressed[name] = compress(cls.model, recipe, _batches)
+    for name in _RECIPES:
+      changes = _TRAINING if name == _TRAINED else {"fine_tune_steps": 0}
+      recipe = dataclasses.replace(find_recipe(name), **changes)
+      model = _few_large(cls.model) if recipe.mean_bits else cls.model
+      cls.compressed[name] = compress(model, recipe, _batches)
+    cls.compressed[_ODD] = _rounded_by_layer(cls.model, (5, 6, 7))
+    for name, compressed in cls.compressed.items():
       cls.reports[name] = export(
-        cls.compressed[name],
-        _CONFIG,
-        _speech(),
-        "noise",
-        cls.path(name),
+        compressed, _CONFIG, _speech(), "noise", cls.path(name)
       )
 
   @classmethod
@@ -125,6 +142,13 @@ class ExportTest(tf.test.TestCase):
   def contents(self, name):
     with open(self.path(name), "rb") as file:
       return file.read()
+
+  def kernels(self, name):
+    """The `(bits, integers)` in a file."""
+    for tensor, data in constants(read_flatbuffer(self.contents(name))):
+      found = integers_of(tensor, data)
+      if found is not None:
+        yield found
 
   def test_files_compute_what_keras_does_at_any_length(self):
     for name, compressed in self.compressed.items():
@@ -141,7 +165,7 @@ class ExportTest(tf.test.TestCase):
   def test_no_slow_operation(self):
     # TFLite runs both number by number; `tf.slice` and `MatrixLogMel` do not.
     slow = {"STRIDED_SLICE", "RFFT2D"}
-    for name in RECIPES:
+    for name in self.compressed:
       model = read_flatbuffer(self.contents(name))
       graph = model.subgraphs[0]
       found = {
@@ -155,25 +179,53 @@ class ExportTest(tf.test.TestCase):
     for name, compressed in self.compressed.items():
       in_file = sorted(
         (bits, sorted(np.ravel(values).tolist()))
-        for tensor, data in constants(read_flatbuffer(self.contents(name)))
-        if (found := integers_of(tensor, data)) is not None
-        for bits, values in [found]
+        for bits, values in self.kernels(name)
       )
       trained = sorted(
-        (bits, sorted(np.ravel(_grid(compressed, layer).integers).tolist()))
-        for layer, bits in compressed.bits_by_layer.items()
+        (_ROOM[bits], sorted(np.ravel(_grid(compressed, at).integers).tolist()))
+        for at, bits in compressed.bits_by_layer.items()
       )
       self.assertEqual(in_file, trained, name)
       self.assertLen(in_file, 0 if name in _FLOATS else 16)
 
-  def test_sparsity_is_in_the_file(self):
-    matrices = 0
-    for tensor, data in constants(read_flatbuffer(self.contents("int4_2of4"))):
-      found = integers_of(tensor, data)
-      if found is not None and found[0] == 4:
-        matrices += 1
-        check_kept_of(found[1].T, (2, 4), "kernel")
-    self.assertEqual(matrices, 13)
+  def test_sparsity_outlives_training_and_is_in_the_file(self):
+    for name in _PRUNED:
+      compressed = self.compressed[name]
+      matrices = {
+        values.T.tobytes(): values.T
+        for _, values in self.kernels(name)
+        if values.ndim == 2
+      }
+      for layer in compressed.pruned_layers:
+        trained = _grid(compressed, layer).integers
+        check_kept_of(
+          matrices[trained.tobytes()], compressed.recipe.kept_of, layer
+        )
+      if compressed.recipe.mean_bits:
+        self.assertBetween(len(compressed.pruned_layers), 1, 12)
+        self.assertGreater(len(set(compressed.bits_by_layer.values())), 1)
+      else:
+        self.assertLen(compressed.pruned_layers, 13)
+    self.assertLen(self.compressed[_TRAINED].losses, 6)
+    self.assertGreater(max(self.compressed[_TRAINED].mask_churn), 0)
+
+  def test_odd_bits_take_the_next_wider_room(self):
+    bits = {*self.compressed[_ODD].bits_by_layer.values()}
+    self.assertEqual(bits, {5, 6, 7})
+    rooms = {room for room, _ in self.kernels(_ODD)}
+    self.assertEqual(rooms, {8})
+    rooms = [room for room, _ in self.kernels("int3_1of4")]
+    self.assertCountEqual(rooms, [4] * 13 + [8] * 3)
+    # As large as with four bits, but for the name; smaller on the way.
+    three, four = self.reports["int3_1of4"], self.reports["int4"]
+    for kind in ("integer_kernels", "scales"):
+      self.assertEqual(
+        three["bytes_by_kind"][kind], four["bytes_by_kind"][kind]
+      )
+    self.assertLess(
+      self.reports[_ODD]["transport_bytes"],
+      self.reports["int8"]["transport_bytes"],
+    )
 
   def test_the_transport_form_is_the_file_and_smaller(self):
     for name, report in self.reports.items():
@@ -325,6 +377,35 @@ class ExportTest(tf.test.TestCase):
         recognizer.recognize(pcm)
     with self.assertRaisesRegex(InputError, "not numbers"):
       recognizer.recognize(np.array([0.0, np.nan]))
+
+
+def _few_large(model):
+  """A model of weights of which few are large, as training makes them."""
+  changed = tf.keras.models.clone_model(model)
+  changed.set_weights(model.get_weights())
+  for layer in changed.layers:
+    if isinstance(layer, tf.keras.layers.Dense):
+      largest = tf.reduce_max(tf.abs(layer.kernel))
+      layer.kernel.assign(layer.kernel**3 / largest**2)
+  return changed
+
+
+def _rounded_by_layer(model, bits):
+  """A model whose kernels take turns in how many bits they have."""
+  rounded = tf.keras.models.clone_model(model)
+  rounded.set_weights(model.get_weights())
+  bits_by_layer = {}
+  for layer in rounded.layers:
+    if kernel_name(layer) is not None:
+      width = bits[len(bits_by_layer) % len(bits)]
+      kernel = kernel_of(layer)
+      kernel.assign(find_grid(kernel.numpy(), width).values)
+      bits_by_layer[layer.name] = width
+    for weight in layer.weights:
+      if "kernel" not in weight.name:
+        weight.assign(short_floats(weight))
+  recipe = Recipe(_ODD, weight_bits=max(bits))
+  return CompressedModel(rounded, recipe, bits_by_layer, ())
 
 
 def _grid(compressed, layer):

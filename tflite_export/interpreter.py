@@ -13,7 +13,7 @@ from ai_edge_litert import interpreter as litert
 from lingvo_lite.decoding.prefix_beam import BeamConfig
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import require_file
-from tflite_export.flatbuffer import (
+from tflite_export.flatbuffer_seal import (
   DESCRIPTION,
   LABELS,
   check_seal,
@@ -21,8 +21,8 @@ from tflite_export.flatbuffer import (
 )
 from tflite_export.quiet import quiet_standard_error
 from tflite_export.reading import Reading, Recognition
+from tflite_export.signature_names import FLUSH, INIT_STATE, STREAM
 from tflite_export.stream import Step, Stream, checked_pcm
-from tflite_export.streaming_signatures import FLUSH, INIT_STATE, STREAM
 
 SIGNATURE = "transcribe"
 INPUTS = ["pcm"]

@@ -61,6 +61,20 @@ def choices_of(kept_of: tuple[int, int] | None) -> list[Choice]:
   return sorted(choices, key=lambda choice: choice.bits_a_weight)
 
 
+def check_budget(
+  mean_bits: float | None, kept_of: tuple[int, int] | None
+) -> None:
+  """Raises InputError if no choice is so cheap, before anything is measured.
+
+  Args:
+    mean_bits: most bits a weight, in the mean; None: there is no budget.
+    kept_of: `(n, m)`, or None.
+  """
+  least = choices_of(kept_of)[0].bits_a_weight
+  if mean_bits is not None and mean_bits < least:
+    raise _too_small(mean_bits, least)
+
+
 def measure_sensitivity(
   model: tf.keras.Model,
   names: Sequence[str],
@@ -136,11 +150,7 @@ def assign(
 
   spent = sum(cost(name, choice) for name, choice in chosen.items())
   if spent > budget:
-    raise InputError(
-      f"found a budget of {mean_bits} bits a weight, expected at least"
-      f" {spent / sum(weights.values()):.2f}, which the cheapest choices take:"
-      " raise it"
-    )
+    raise _too_small(mean_bits, spent / sum(weights.values()))
   while True:
     best, best_rate = None, 0.0
     for name, harms in sensitivity.items():
@@ -156,3 +166,10 @@ def assign(
     name, choice, added = best
     chosen[name] = choice
     spent += added
+
+
+def _too_small(mean_bits: float, least: float) -> InputError:
+  return InputError(
+    f"found a budget of {mean_bits} bits a weight (mean_bits), expected at"
+    f" least {least:.2f}, which the cheapest choices take: raise it"
+  )

@@ -11,6 +11,7 @@ from lingvo_lite.stage.errors import InputError
 from tflite_export.sensitivity import (
   Choice,
   assign,
+  check_budget,
   choices_of,
   measure_sensitivity,
 )
@@ -65,6 +66,16 @@ class SensitivityTest(tf.test.TestCase):
     self.assertEqual(chosen(8.0), [8, 8, 8])
     with self.assertRaisesRegex(InputError, "at least 2.00"):
       assign(sensitivity, weights, 1.5)
+
+  def test_a_budget_below_every_choice_needs_no_measurement(self):
+    check_budget(None, None)
+    check_budget(2.0, (2, 4))
+    with self.assertRaisesRegex(InputError, "1.9 .*mean_bits.*least 2.00"):
+      check_budget(1.9, (2, 4))
+    # Four bits of every fourth weight, and two bits for its place.
+    check_budget(1.5, (1, 4))
+    with self.assertRaisesRegex(InputError, "least 1.50"):
+      check_budget(1.4, (1, 4))
 
   def test_a_layer_is_measured_alone_and_put_back(self):
     model = build_ctc_model(_CONFIG)

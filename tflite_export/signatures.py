@@ -5,7 +5,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.streaming_signatures import FLUSH, INIT_STATE, STREAM
+from tflite_export.signature_names import FLUSH, INIT_STATE, STREAM
 
 _TYPES = {
   schema.TensorType.FLOAT32: "float32",

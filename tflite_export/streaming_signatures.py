@@ -3,10 +3,7 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-INIT_STATE = "init_state"
-STREAM = "stream"
-FLUSH = "flush"
-STATE = "state"
+from tflite_export.signature_names import FLUSH, INIT_STATE, STATE, STREAM
 
 
 def add_stream_ends(model: schema.ModelT) -> None:

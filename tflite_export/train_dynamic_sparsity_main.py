@@ -26,8 +26,9 @@ from lingvo_lite.dynamic_sparsity.dynamic_model import save_dynamic
 from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
-from lingvo_lite.stage.manifest import write_manifest
+from lingvo_lite.stage.manifest import sha256, write_manifest
 from lingvo_lite.text.vocabulary import CharacterVocabulary
+from tflite_export.dynamic_sparsity.exportable import check_exportable
 from tflite_export.dynamic_sparsity.layer_sparsity import (
   read_deltas,
   sparsity_by_importance,
@@ -56,8 +57,8 @@ _LEVELS = flags.DEFINE_list(
 _BLOCK = flags.DEFINE_integer(
   "block",
   SparsityLevels().block,
-  "Weights along a layer's inputs that are dropped together. Only multiples of"
-  " 16 can be exported.",
+  "Weights along a layer's inputs that are dropped together; a multiple of 16,"
+  " LiteRT's block.",
 )
 _IMPORTANCE = flags.DEFINE_string(
   "importance",
@@ -106,6 +107,8 @@ def main(argv: Sequence[str]) -> None:
   model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
   model, model_config = load_model(model_path)
   layers = find_block_layers(model, levels.block)
+  # Here, since training what cannot be exported would take hours for nothing.
+  check_exportable(model, model_config, levels, layers.sparse)
   for name, why in layers.dense.items():
     logging.info("%s stays dense at all levels: %s", name, why)
   inputs = [model_path]
@@ -115,7 +118,8 @@ def main(argv: Sequence[str]) -> None:
       name: model.get_layer(name).kernel.shape.num_elements()
       for name in layers.sparse
     }
-    sparsity = sparsity_by_importance(sizes, levels, read_deltas(inputs[-1]))
+    deltas = read_deltas(inputs[-1], model_config, sha256(model_path))
+    sparsity = sparsity_by_importance(sizes, levels, deltas)
   else:
     sparsity = uniform_sparsity(layers.sparse, levels)
   corpus = find_corpus(_CORPUS.value)

@@ -30,7 +30,6 @@ from tflite_export.transport_reader import (
   VALUES,
   bits_in_values,
   pack_fields,
-  patterns,
   patterns_per_byte,
   read_transport,
   to_planes,
@@ -170,18 +169,31 @@ def _split_kept(
   # The places of all that is not zero, filled up with the first others.
   places = np.argsort(runs == 0, axis=1, kind="stable")[:, :kept]
   places = np.sort(places, axis=1)
-  choices = patterns(kept_of)
-  radix = group ** np.arange(kept)
-  by_code = np.zeros(group**kept, np.int64)
-  by_code[choices @ radix] = np.arange(len(choices))
-  numbers = by_code[places @ radix]
-  digits = patterns_per_byte(len(choices))
+  count = math.comb(group, kept)
+  numbers = _pattern_numbers(places, kept_of)
+  digits = patterns_per_byte(count)
   numbers = np.pad(numbers, (0, -len(numbers) % digits)).reshape(-1, digits)
   values = np.take_along_axis(runs, places, axis=1).reshape(-1)
   return (
     pack_fields(values, bits_in_values(bits)),
-    (numbers @ len(choices) ** np.arange(digits)).astype(np.uint8),
+    (numbers @ count ** np.arange(digits)).astype(np.uint8),
   )
+
+
+def _pattern_numbers(
+  places: np.ndarray, kept_of: tuple[int, int]
+) -> np.ndarray:
+  """Returns where rows of `places` stand among `patterns(kept_of)`."""
+  kept, group = kept_of
+  last = math.comb(group, kept) - 1
+  numbers = np.full(len(places), last)
+  # Taken away is how many patterns come after, by the first place to differ. A
+  # table of all places at once would not fit into memory for 15 of 16.
+  for at in range(kept):
+    after = [math.comb(group - 1 - p, kept - at) for p in range(group)]
+    # More than `last` stands only where no row can point.
+    numbers -= np.minimum(after, last)[places[:, at]]
+  return numbers
 
 
 def _deflate(data: bytes) -> tuple[int, bytes]:

@@ -5,14 +5,15 @@ of one .tflite file, put so that DEFLATE can make them small; this module puts
 them together again, byte for byte. docs/compression.md describes the format.
 """
 
+import contextlib
 import itertools
 import json
-import zipfile
-import zlib
+import math
 
 import numpy as np
 
 from lingvo_lite.stage.errors import InputError
+from tflite_export.bounded_zip import BoundedZip
 
 LAYOUT = "layout.json"
 SKELETON = "skeleton"
@@ -20,6 +21,14 @@ VALUES = "values"
 POSITIONS = "positions"
 FLOATS = "floats"
 FORMAT = "tflite-pieces-1"
+_MAX_BYTES = 1 << 30
+# A line for each constant of the model.
+_MAX_LAYOUT_BYTES = 1 << 22
+# A byte numbers one pattern or more.
+_MOST_PATTERNS = 256
+_MEMBERS = (LAYOUT, SKELETON, VALUES, POSITIONS, FLOATS)
+# Weights fold to half, those of few bits and with zeros to a tenth.
+_MAX_RATIO = 100
 
 
 def patterns(kept_of: tuple[int, int]) -> np.ndarray:
@@ -80,25 +89,69 @@ def read_transport(path: str) -> bytes:
     InputError: it is damaged, or not of this format.
   """
   try:
-    with zipfile.ZipFile(path) as archive:
-      members = {name: archive.read(name) for name in archive.namelist()}
-    layout = json.loads(members[LAYOUT])
-    if layout["format"] != FORMAT:
-      raise ValueError(f"the format {layout['format']!r}, not {FORMAT!r}")
-    return _assemble(layout, members)
+    with contextlib.closing(
+      BoundedZip(path, len(_MEMBERS), _MAX_BYTES)
+    ) as archive:
+      members = {
+        name: b"".join(
+          archive.blocks(
+            name, _MAX_LAYOUT_BYTES if name == LAYOUT else _MAX_BYTES
+          )
+        )
+        for name in archive.names
+      }
+      layout = json.loads(members[LAYOUT])
+      if layout["format"] != FORMAT:
+        raise ValueError(f"the format {layout['format']!r}, not {FORMAT!r}")
+      _check_layout(layout, _MAX_RATIO * archive.folded_bytes)
+      return _assemble(layout, members)
   except (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
+    InputError,
     KeyError,
     IndexError,
     TypeError,
     ValueError,
+    RecursionError,
   ) as error:
     raise InputError(
       f"found {path} damaged or of another origin ({error}), expected a"
       " .tflite.zip of this project's exporter: copy or export it again"
     ) from error
+
+
+def _check_layout(layout: dict, max_bytes: int) -> None:
+  """Checks that a layout asks for nothing without a bound.
+
+  Args:
+    layout: whoever wrote it.
+    max_bytes: of the file that it describes.
+
+  Raises:
+    ValueError: what it asks for no exporter does.
+  """
+  whole = _integer(layout["bytes"], 0, min(_MAX_BYTES, max_bytes))
+  if layout["kept_of"] is not None:
+    kept, group = layout["kept_of"]
+    _integer(group, 2, _MOST_PATTERNS)
+    _integer(kept, 1, group - 1)
+  end = 0
+  for kind, bits, start, size in layout["pieces"]:
+    # One after the other: together they are no more than the file.
+    end = _integer(start, end, whole) + _integer(size, 0, whole - start)
+    if kind != "floats" and bits not in (2, 4, 8):
+      raise ValueError(f"a piece of {bits!r} bits")
+    if kind == "kept":
+      kept, group = layout["kept_of"]
+      if math.comb(group, kept) > _MOST_PATTERNS:
+        raise ValueError(f"{math.comb(group, kept)} patterns")
+      # Whole runs.
+      _integer(size * 8 // bits % group, 0, 0)
+
+
+def _integer(value: object, least: int, most: int) -> int:
+  if type(value) is not int or not least <= value <= most:
+    raise ValueError(f"{str(value)[:20]} where {least} to {most} may stand")
+  return value
 
 
 def _assemble(layout: dict, members: dict[str, bytes]) -> bytes:

@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.flatbuffer import write_flatbuffer
+from tflite_export.fuzzing import fuzz_transports
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.transport import write_transport
 from tflite_export.transport_reader import (
@@ -74,7 +75,8 @@ class TransportTest(parameterized.TestCase):
     return path, write_transport(contents, kept_of, path)
 
   @parameterized.product(
-    bits=(2, 4, 8), kept_of=(None, (1, 2), (2, 4), (1, 4), (4, 8), (3, 16))
+    bits=(2, 4, 8),
+    kept_of=(None, (1, 2), (2, 4), (1, 4), (4, 8), (3, 16), (15, 16), (1, 48)),
   )
   def test_the_same_bytes_come_back(self, bits, kept_of):
     floats = np.random.default_rng(1).normal(size=200).astype(np.float32)
@@ -141,6 +143,52 @@ class TransportTest(parameterized.TestCase):
       read_transport(path)
     with self.assertRaisesRegex(InputError, "export it again"):
       read_transport(path + ".missing")
+
+  def test_what_asks_without_a_bound_is_told(self):
+    contents = _file([(4, _kernel(4, (2, 4)))], np.zeros(64, np.float32))
+    path, _ = self.write(contents, (2, 4))
+    with zipfile.ZipFile(path) as archive:
+      members = {name: archive.read(name) for name in archive.namelist()}
+    layout = json.loads(members["layout.json"])
+    piece = layout["pieces"][0]
+    for change in (
+      {"bytes": 2**40},
+      {"bytes": 10**9},
+      {"bytes": -1},
+      {"bytes": 1e3},
+      {"kept_of": [4, 4]},
+      {"kept_of": [0, 4]},
+      {"kept_of": [30, 60]},
+      {"kept_of": None},
+      {"pieces": [["values", 0, *piece[2:]]]},
+      {"pieces": [["values", 3, *piece[2:]]]},
+      {"pieces": [["kept", 4, -8, 8]]},
+      {"pieces": [piece, piece]},
+    ):
+      members["layout.json"] = json.dumps({**layout, **change}).encode()
+      self.assert_damaged(path, members)
+    for text in (b"[" * 200_000, b"null", b"[]", b'{"format": 1e999}'):
+      members["layout.json"] = text
+      self.assert_damaged(path, members)
+    members["layout.json"] = json.dumps(layout).encode()
+    members["more"] = b""
+    self.assert_damaged(path, members)
+    del members["more"]
+    members["skeleton"] = bytes(1 << 24)
+    self.assert_damaged(path, members)
+
+  def assert_damaged(self, path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+      for name, contents in members.items():
+        archive.writestr(name, contents)
+    with self.assertRaisesRegex(InputError, "export it again"):
+      read_transport(path)
+
+  def test_fuzzed_archives_get_an_error_or_pass(self):
+    count = fuzz_transports(3000, 7)
+    self.assertEqual(count.refused + count.passed, count.cases)
+    self.assertGreater(count.refused, 0.5 * count.cases)
+    self.assertGreater(count.passed, 0)
 
 
 if __name__ == "__main__":

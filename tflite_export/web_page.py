@@ -7,7 +7,7 @@ import tempfile
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.package_check import check_package
-from tflite_export.package_files import MAX_FILE_BYTES, open_package
+from tflite_export.package_files import MAX_TOTAL_BYTES, open_package
 
 _SOURCES = pathlib.Path(__file__).resolve().parent / "web"
 _PAGE = ("index.html", "page.js", "recognizer.js", "capture.js")
@@ -63,11 +63,12 @@ def build_page(package: str, litertjs: str, out: str) -> None:
       target = partial / place
       target.parent.mkdir(parents=True, exist_ok=True)
       shutil.copyfile(os.path.join(litertjs, name), target)
-    files = open_package(package)
-    for name in files.names():
-      target = partial / "package" / name
-      target.parent.mkdir(parents=True, exist_ok=True)
-      target.write_bytes(files.read(name, MAX_FILE_BYTES))
+    with open_package(package) as files:
+      for name in files.names():
+        target = partial / "package" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+          file.writelines(files.blocks(name, MAX_TOTAL_BYTES))
     os.chmod(partial, 0o755)
     if os.path.isdir(out):
       os.rmdir(out)

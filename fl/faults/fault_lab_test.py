@@ -85,7 +85,7 @@ class FaultLabTest(parameterized.TestCase, tf.test.TestCase):
       FaultConfig(**settings)
 
   @parameterized.parameters(
-    (dict(min_clients=0), "--min_clients=0"),
+    (dict(min_clients=-1), "--min_clients=-1"),
     (dict(max_attempts=0), "--round_attempts=0"),
     (dict(deadline_s=0.0), "--deadline_s=0.0"),
     (dict(client_step_s=float("nan")), "--client_step_s=nan"),

@@ -14,7 +14,8 @@ class RoundPolicy:
   seconds for a local step. That keeps runs repeatable on any machine.
 
   Attributes:
-    min_clients: updates that a round needs to count.
+    min_clients: good updates that a round needs to count; 0: it counts even if
+      nobody came, as differential privacy wants it.
     max_attempts: how often a round is tried, with other clients each time.
     deadline_s: a client that takes longer is left out.
     client_step_s: simulated seconds of one local step on a client.
@@ -26,13 +27,13 @@ class RoundPolicy:
   client_step_s: float = 0.1
 
   def __post_init__(self):
-    for name, flag in (
-      ("min_clients", "min_clients"),
-      ("max_attempts", "round_attempts"),
+    for name, flag, least in (
+      ("min_clients", "min_clients", 0),
+      ("max_attempts", "round_attempts", 1),
     ):
-      if getattr(self, name) < 1:
+      if getattr(self, name) < least:
         raise InputError(
-          f"found --{flag}={getattr(self, name)}, expected 1 or more"
+          f"found --{flag}={getattr(self, name)}, expected {least} or more"
         )
     for name in ("deadline_s", "client_step_s"):
       if not getattr(self, name) > 0:

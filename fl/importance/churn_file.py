@@ -1,5 +1,6 @@
 """`churn.json`: how far each part of a model moved, and what that says."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 from fl.dropout.sub_model import VariableSpec
 from fl.importance.agreement import overlap_at, rank_correlation
 from fl.importance.churn import Churn, mean_churn
+from fl.importance.importance_file import check_kind
 from fl.importance.probes import Part
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
+from lingvo_lite.stage.files import read_json
 
 
 def central_churn(
@@ -52,6 +55,78 @@ def central_churn(
     "mean": mean_churn(intervals),
     "distance": churn.distance(first, before),
   }
+
+
+def federated_churn(path: str) -> dict[str, Any]:
+  """Reads what the rounds of a federated run say.
+
+  Args:
+    path: its `training.json`.
+
+  Returns:
+    `intervals` (churn by part, of each round) and `mean` over them.
+
+  Raises:
+    InputError: the file is missing or damaged, or has no churn.
+  """
+  rows = read_json(path, "the rounds of a federated run").get("rows")
+  if not rows or "churn" not in rows[0]:
+    raise InputError(
+      f"found no churn in the rounds of {path}, expected it in each: train"
+      " again with //fl:train of this release"
+    )
+  intervals = [row["churn"] for row in rows]
+  return {"intervals": intervals, "mean": mean_churn(intervals)}
+
+
+def read_churn(
+  path: str,
+  model: Mapping[str, Any],
+  model_sha256: str,
+  groups: Sequence[str],
+) -> dict[str, float]:
+  """Reads how far each width group moved, to plan by in place of importances.
+
+  Args:
+    path: a `churn.json` of //fl:churn.
+    model: the configuration of the model to plan for, as JSON values.
+    model_sha256: of its model.keras, where the run that moved it ended.
+    groups: names of its width groups.
+
+  Returns:
+    The mean churn of each group.
+
+  Raises:
+    InputError: the file is missing or damaged, or about another model or run.
+  """
+  values = read_json(path, "churn (churn.json)")
+  mend = "measure this model's run with //fl:churn"
+  try:
+    mean = {name: float(values["mean"][name]) for name in groups}
+    found, digest = dict(values["model"]), str(values["model_sha256"])
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"found {path} without a proper {error}, expected the churn of this"
+      f" model's groups: {mend}"
+    ) from error
+  check_kind(path, found, model, mend)
+  if digest != model_sha256:
+    raise InputError(
+      f"found {path} to be about a run that ended in a model.keras with SHA-256"
+      f" {digest[:12]}, expected {model_sha256[:12]}: {mend}"
+    )
+  return mean
+
+
+def last_model(training_path: str) -> str:
+  """Returns where a federated run left its model, beside `training.json`."""
+  path = os.path.join(os.path.dirname(training_path), "model.keras")
+  if not os.path.exists(path):
+    raise InputError(
+      f"found no {path}, expected the model that the run ended with: keep"
+      " training.json in the folder that //fl:train wrote"
+    )
+  return path
 
 
 def against_importance(

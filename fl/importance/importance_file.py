@@ -68,13 +68,40 @@ def write_importance(
   )
 
 
-def group_importances(path: str) -> dict[str, float]:
-  """Reads the rise in word error rate of each width group, of any model.
+def group_importances(path: str, model: Mapping[str, Any]) -> dict[str, float]:
+  """Reads the rise in word error rate of each width group of a kind of model.
+
+  Args:
+    path: what `write_importance` wrote, of any checkpoint.
+    model: the configuration that it must be of, as JSON values.
 
   Raises:
-    InputError: the file is missing or damaged.
+    InputError: the file is missing or damaged, or about another model.
   """
-  return _read(path)[1]
+  values, deltas = _read(path)
+  check_kind(
+    path, values["model"], model, "probe this model with //fl:importance"
+  )
+  return deltas
+
+
+def check_kind(
+  path: str, found: Mapping[str, Any], expected: Mapping[str, Any], mend: str
+) -> None:
+  """Raises InputError unless a file is about a kind of model.
+
+  Args:
+    path: of the file.
+    found: the configuration that it is about, as JSON values.
+    expected: the one that it should be about.
+    mend: what to do if it is not.
+  """
+  for name in sorted({*found, *expected}):
+    if found.get(name) != expected.get(name):
+      raise InputError(
+        f"found {path} to be about a model with {name} {found.get(name)},"
+        f" expected {expected.get(name)}: {mend}"
+      )
 
 
 def read_importance(path: str, measured: Measured) -> dict[str, float]:
@@ -92,15 +119,13 @@ def read_importance(path: str, measured: Measured) -> dict[str, float]:
       checkpoint, or measured on another corpus.
   """
   values, deltas = _read(path)
-  found = values["model"]
   digests = [values["model_sha256"], values["corpus_sha256"]]
-  model = measured.model
-  for name in sorted({*found, *model}):
-    if found.get(name) != model.get(name):
-      raise InputError(
-        f"found {path} to be about a model with {name} {found.get(name)},"
-        f" expected {model.get(name)}: probe this model with //fl:importance"
-      )
+  check_kind(
+    path,
+    values["model"],
+    measured.model,
+    "probe this model with //fl:importance",
+  )
   for what, digest, expected in (
     ("another checkpoint (model.keras)", digests[0], measured.model_sha256),
     ("another corpus", digests[1], measured.corpus_sha256),

@@ -1,7 +1,14 @@
 """What the rounds so far have cost in differential privacy.
 
-The unit is a client: two populations are neighbours if one has all the speech
-of one client more. What is released is the model after each round.
+The unit is a client: two populations are neighbours if one of their clients has
+all its speech in one and none in the other, where it sends zeros. Who is drawn
+follows from the seed and the number of clients, so it is the same in both. What
+is released is the model after each round.
+
+Each round must count, with whoever came: `PrivacyConfig.check_rounds` refuses
+what would let the clients' speech, or the size of a cohort, decide that. An
+attempt that crashes releases nothing and is charged nothing; that no client's
+speech can crash one is taken for granted, as `admit` turns down what is wrong.
 
 **Sub-models.** With one draw of units for all clients of a round, the units
 kept depend on the seed and the round, not on any client's speech. A round then
@@ -57,20 +64,26 @@ class PrivacyLedger:
       participations: int64[clients], how often each took part.
     """
     noise_multiplier = self.config.noise_multiplier
+    tree = self.config.mechanism == "tree"
     most = int(np.max(participations, initial=0))
-    if rounds == 0 or most == 0:
+    if rounds == 0:
       return dp_accounting.NoOpDpEvent()
-    if self.config.mechanism == "tree":
+    gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
+    if self.sampling_probability is not None and not tree:
+      # A coin that showed tails is paid for too: epsilon is for not knowing it.
+      return dp_accounting.SelfComposedDpEvent(
+        dp_accounting.PoissonSampledDpEvent(
+          self.sampling_probability, gaussian
+        ),
+        rounds,
+      )
+    if most == 0:
+      return dp_accounting.NoOpDpEvent()
+    if tree:
       return dp_accounting.SingleEpochTreeAggregationDpEvent(
         noise_multiplier / most, rounds
       )
-    gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
-    if self.sampling_probability is None:
-      return dp_accounting.SelfComposedDpEvent(gaussian, most)
-    return dp_accounting.SelfComposedDpEvent(
-      dp_accounting.PoissonSampledDpEvent(self.sampling_probability, gaussian),
-      rounds,
-    )
+    return dp_accounting.SelfComposedDpEvent(gaussian, most)
 
   def epsilon(self, rounds: int, participations: np.ndarray) -> float:
     """Returns epsilon at the configuration's delta; see `event`."""

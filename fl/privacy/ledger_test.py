@@ -84,6 +84,54 @@ class PrivacyLedgerTest(parameterized.TestCase):
     without = _ledger(z=z).epsilon(rounds, np.full(5, rounds))
     self.assertLess(found, without / 5)
 
+  def test_poisson_charges_rounds_and_not_who_took_part(self):
+    ledger = _ledger(q=0.1)
+    expected = ledger.epsilon(3, np.array([3, 0]))
+    self.assertGreater(expected, 0)
+    for participations in ([0, 0], [1, 2]):
+      self.assertEqual(ledger.epsilon(3, np.array(participations)), expected)
+
+  def test_a_client_twice_in_a_round_would_cost_more_than_is_charged(self):
+    # It moves the round's sum by 2 C: one Gaussian of multiplier z / 2, that is
+    # mu = 2 / z. Two participations are charged as mu = sqrt(2) / z.
+    honest = _exact_gaussian(0.5, 1)
+    self.assertGreater(honest, _ledger().epsilon(1, np.array([2])))
+    self.assertAlmostEqual(honest, _exact_gaussian(1.0, 4))
+    # The charge of a tree takes any two participations for that.
+    tree = _ledger("tree").epsilon(1, np.array([2]))
+    self.assertGreaterEqual(tree, honest)
+    PrivacyConfig("tree").check_rounds("with_replacement", 0)
+
+  def test_a_cohort_that_is_drawn_until_somebody_comes_is_not_amplified(self):
+    # One client, drawn until its coin shows heads: it is in every round. With
+    # the charge for a coin of its own each time, epsilon would be far too low.
+    q, rounds = 0.05, 10
+    honest = _exact_gaussian(1.0, rounds)
+    charged = _ledger(q=q).epsilon(rounds, np.array([rounds]))
+    self.assertGreater(honest, 4 * charged)
+
+  @parameterized.parameters(
+    ("gaussian", "with_replacement", 0, "twice the clipping norm"),
+    ("adaptive_gaussian", "with_replacement", 0, "twice the clipping norm"),
+    ("gaussian", "by_utterances", 0, "who else is drawn"),
+    ("tree", "by_utterances", 0, "who else is drawn"),
+    ("gaussian", "poisson", 1, "no Poisson samples"),
+    ("tree", "uniform", 3, "--min_clients=3.*turned down"),
+    ("none", "uniform", 0, "--min_clients=0 without --privacy"),
+  )
+  def test_rounds_that_it_does_not_charge_for_are_refused(
+    self, mechanism, sampling, min_clients, why
+  ):
+    with self.assertRaisesRegex(InputError, why):
+      PrivacyConfig(mechanism).check_rounds(sampling, min_clients)
+
+  @parameterized.parameters(
+    ("gaussian", "uniform", 0), ("adaptive_gaussian", "poisson", 0),
+    ("none", "by_utterances", 1), ("none", "with_replacement", 4),
+  )  # fmt: skip
+  def test_other_rounds_are_taken(self, mechanism, sampling, min_clients):
+    PrivacyConfig(mechanism).check_rounds(sampling, min_clients)
+
   def test_a_tree_charges_its_height_and_participation(self):
     # A leaf of a tree over 8 rounds lies below 4 nodes (Kairouz et al. 2021,
     # theorem B.1): D(order) = order * 4 / (2 z^2). Twice: double sensitivity.

@@ -52,6 +52,50 @@ class PrivacyConfig:
         f"found --privacy_delta={self.delta}, expected it in (0, 1)"
       )
 
+  def check_rounds(self, sampling: str, min_clients: int) -> None:
+    """Raises InputError where rounds are not those that epsilon is charged for.
+
+    Args:
+      sampling: how cohorts are drawn; see `fl/data/cohorts.py`.
+      min_clients: good updates that a round needs to count.
+    """
+    if not self.is_private:
+      if min_clients < 1:
+        raise InputError(
+          f"found --min_clients={min_clients} without --privacy, expected 1 or"
+          " more: a round of nobody teaches nothing"
+        )
+      return
+    fresh = self.mechanism in ("gaussian", "adaptive_gaussian")
+    for unsound, flag, why in (
+      (
+        fresh and sampling == "with_replacement",
+        f"--cohort_sampling={sampling}",
+        "a client drawn twice moves a round's sum by twice the clipping norm,"
+        " which costs as much as four rounds, not two; draw distinct clients,"
+        " uniform or poisson",
+      ),
+      (
+        sampling == "by_utterances",
+        f"--cohort_sampling={sampling}",
+        "how much a client has said then decides who else is drawn, which no"
+        " noise covers; use uniform or poisson",
+      ),
+      (
+        min_clients > 0,
+        f"--min_clients={min_clients}",
+        "who is turned down or comes too late would decide whether a round"
+        " counts, and cohorts that are drawn until they are large enough are no"
+        " Poisson samples; use --min_clients=0, or leave it out: each round"
+        " then counts, with its noise, whoever came",
+      ),
+    ):
+      if unsound:
+        raise InputError(
+          f"found --privacy={self.mechanism} with {flag}, expected them apart:"
+          f" {why}"
+        )
+
   @property
   def is_private(self) -> bool:
     """Whether there is any noise."""

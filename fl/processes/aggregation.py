@@ -176,7 +176,13 @@ def _factory(
     )
   if privacy.mechanism == "adaptive_gaussian":
     return private.gaussian_adaptive(
-      privacy.noise_multiplier, cohort, initial_l2_norm_clip=privacy.clip_norm
+      privacy.noise_multiplier,
+      cohort,
+      initial_l2_norm_clip=privacy.clip_norm,
+      # On how many clients were clipped. TFF's default, the first of the two,
+      # cannot make up for z in a small cohort; with the second, the noise on
+      # the updates grows by 15 % for it.
+      clipped_count_stddev=max(0.05 * cohort, privacy.noise_multiplier),
     )
   if privacy.mechanism == "tree":
     return private.tree_aggregation(

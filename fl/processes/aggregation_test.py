@@ -173,6 +173,72 @@ class AggregationTest(parameterized.TestCase, tf.test.TestCase):
     output = self.next(process, _messages(updates))
     self.assertAllClose(output.result.update, np.full(8, 0.02 / 3))
 
+  def test_an_adaptive_clipping_norm_follows_the_median(self):
+    # Norms 1, 2, 3, 9, and noise of next to nothing. A cohort of this size is
+    # too small for TFF's own choice of noise on the count of those clipped.
+    updates = np.zeros([4, 8], np.float32)
+    updates[range(4), range(4)] = [1, 2, 3, 9]
+    config = AggregationConfig(
+      privacy=PrivacyConfig("adaptive_gaussian", 1e-4, clip_norm=0.5)
+    )
+    process = build_chosen_aggregator(_alike(_selection()), config, 4)
+    state = None
+    for number in range(40):
+      output = self.next(process, _messages(updates), state)
+      state = output.state
+      if number == 0:
+        # All are clipped to the first norm; the mean is over four.
+        self.assertAllClose(
+          output.result.update, [0.125] * 4 + [0] * 4, atol=1e-3
+        )
+    clipped = 4 * output.result.update[:4]
+    # Half of the norms are below it: those are as they were.
+    self.assertAllClose(clipped[:2], [1, 2], atol=0.01)
+    self.assertBetween(clipped[3], 2, 3)
+    self.assertAllClose(clipped[2], clipped[3], atol=0.01)
+
+  def test_adaptive_noise_makes_up_for_the_count_of_those_clipped(self):
+    # 1 / z^2 = 1 / z'^2 + 1 / (2 s)^2, with s = z for so few: z' = z 2 / sqrt 3
+    # (Andrew et al. 2021, theorem 1). In a round, z' C / 4 on each value.
+    config = AggregationConfig(
+      privacy=PrivacyConfig("adaptive_gaussian", 1.0, clip_norm=3.0)
+    )
+    process = build_chosen_aggregator(_alike(_selection(size=3000)), config, 4)
+    output = self.next(process, _messages(np.zeros([1, 3000], np.float32)))
+    self.assertAllClose(
+      np.std(output.result.update), 3.0 / 4 * 2 / np.sqrt(3), rtol=0.06
+    )
+
+  def test_the_noise_of_a_tree_cancels_from_round_to_round(self):
+    config = AggregationConfig(
+      privacy=PrivacyConfig("tree", 1.0, clip_norm=4.0)
+    )
+    process = build_chosen_aggregator(_alike(_selection(size=20000)), config, 4)
+    updates = np.zeros([2, 20000], np.float32)
+    updates[:, 0] = 1000.0
+    state, results = None, []
+    for _ in range(4):
+      output = self.next(process, _messages(updates), state)
+      state = output.state
+      results.append(output.result.update)
+    # Two updates clipped to 4, over the four that were expected, in each round.
+    self.assertAllClose(sum(r[0] for r in results), 4 * 2, atol=6)
+    # One round has the noise of one leaf, z C / 4. The sum of four has that of
+    # the root, to which the levels below it are averaged in (Honaker 2015): a
+    # variance of 1 / (2 - 2^(1 - 3)). Fresh each round, it would be 4.
+    self.assertAllClose(np.std(results[0][1:]), 1, rtol=0.04)
+    self.assertAllClose(np.std(sum(results)[1:]), np.sqrt(4 / 7), rtol=0.04)
+
+  def test_a_private_round_of_nobody_is_its_noise(self):
+    for mechanism in ("gaussian", "adaptive_gaussian", "tree"):
+      config = AggregationConfig(
+        privacy=PrivacyConfig(mechanism, 1.0, clip_norm=4.0)
+      )
+      selection = _alike(_selection(size=3000))
+      process = build_chosen_aggregator(selection, config, 4)
+      update = self.next(process, []).result.update
+      self.assertAllClose(np.std(update), 1, rtol=0.3, msg=mechanism)
+
   @parameterized.parameters(
     (dict(secure=True, rule="median"), "only cannot put single updates"),
     (dict(secure=True, compressed=True), "cannot be added up"),

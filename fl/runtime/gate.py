@@ -79,13 +79,27 @@ def _die_with_parent() -> None:
 
 def _leave_network() -> bool:
   """Moves this process to a network of its own, if the machine lets it."""
+  # A child tries first: some security modules (AppArmor on Ubuntu 24.04) let a
+  # process into a network of its own and then forbid it to use its loopback,
+  # and there is no way back.
+  child = os.fork()
+  if child == 0:
+    os._exit(0 if _enter_new_network() else 1)
+  _, status = os.waitpid(child, 0)
+  return status == 0 and _enter_new_network()
+
+
+def _enter_new_network() -> bool:
   unshare = ctypes.CDLL(None).unshare
   if unshare(_CLONE_NEWNET) != 0:
     if unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
       return False
-  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-    request = struct.pack("16sh", b"lo", _IFF_UP_AND_RUNNING)
-    fcntl.ioctl(control, _SIOCSIFFLAGS, request.ljust(40, b"\0"))
+  try:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+      request = struct.pack("16sh", b"lo", _IFF_UP_AND_RUNNING)
+      fcntl.ioctl(control, _SIOCSIFFLAGS, request.ljust(40, b"\0"))
+  except OSError:
+    return False
   return True
 
 

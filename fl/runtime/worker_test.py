@@ -37,6 +37,22 @@ with local_runtime() as worker:
     time.sleep(120)
 """
 
+# Where nobody gets a network of its own: says how a worker fares that may not
+# listen on all addresses, and one that may.
+_OPEN_PROGRAM = f"""
+from {Worker.__module__} import Worker
+from {InputError.__module__} import InputError
+
+try:
+  Worker(1, 1, may_listen_everywhere=False)
+except InputError as error:
+  print("refused:", error)
+worker = Worker(1, 1)
+print("answers")
+worker.close()
+"""
+_WITHOUT_NETWORKS = 'echo 0 >/proc/sys/user/max_net_namespaces; exec "$@"'
+
 _GONE_WITHIN_S = 10.0
 
 
@@ -112,6 +128,30 @@ class WorkerTest(absltest.TestCase):
     )
     program.kill()
     program.wait(60)
+
+  def test_without_a_network_of_its_own_it_is_open_only_where_it_may_be(self):
+    inside = ["unshare", "--user", "--map-root-user", "sh", "-c",
+              _WITHOUT_NETWORKS, "sh"]  # fmt: skip
+    tried = subprocess.run(
+      [*inside, "unshare", "--net", "true"], capture_output=True, check=False
+    )
+    if b"No space left" not in tried.stderr:
+      self.skipTest("this machine does not let networks be forbidden")
+    with open(self.create_tempfile().full_path, "w+") as said:
+      # To a file: a worker that outlived it would hold a pipe open.
+      subprocess.run(
+        [*inside, sys.executable, "-c", _OPEN_PROGRAM],
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+      )
+      said.seek(0)
+      lines = said.read()
+    self.assertIn("refused: found that TFF's worker cannot answer", lines)
+    self.assertIn("no network of its own: it answers on port", lines)
+    self.assertIn("\nanswers", lines)
 
   def test_ports_and_addresses_that_cannot_be_had_are_named(self):
     with socket.socket() as taken:

@@ -16,10 +16,11 @@ def gradients_of_passes(
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
   """Returns the sum of the passes' losses and of their gradients.
 
-  The first pass learns the transcripts; the others learn what the first one
-  answers (in-place distillation). The masked weights are assigned before a pass
-  and the shared ones after the last. The gradient of what a pass saw, masked,
-  is that of the shared weights.
+  All passes learn the transcripts; all but the first also learn what the first
+  one answers (in-place distillation). Without the transcripts a sparse level,
+  which begins by recognising nothing, learns too slowly. The masked weights are
+  assigned before a pass and the shared ones after the last. The gradient of
+  what a pass saw, masked, is that of the shared weights.
 
   Args:
     model: in training; it has its weights again afterwards.
@@ -47,12 +48,12 @@ def gradients_of_passes(
       kernel.assign(value * mask)
     with tf.GradientTape() as tape:
       logits = model([batch["features"], batch["lengths"]], training=True)
+      of_pass = ctc_of_logits(logits, batch)
       if target is None:
         target = tf.stop_gradient(logits)
-        of_pass = ctc_of_logits(logits, batch)
       else:
         # Not times the temperature's square: that harms the dense level.
-        of_pass = softened_divergence(target, logits, batch["lengths"])
+        of_pass += softened_divergence(target, logits, batch["lengths"])
     found = tape.gradient(of_pass, variables)
     loss += of_pass
     for at, gradient in enumerate(found):

@@ -39,6 +39,7 @@ def build_ctc_model(
   config: ConformerConfig,
   seed: int = 0,
   least_unit_keep_rate: float | RampedKeepRate | None = None,
+  output_scaling: bool = True,
 ) -> tf.keras.Model:
   """Builds a Conformer-CTC model as a functional graph of leaf layers.
 
@@ -53,6 +54,8 @@ def build_ctc_model(
     least_unit_keep_rate: if given, training leaves out whole units, as
       `UnitDropout` says. It is a way to train, not a part of the model: the
       variables are the same.
+    output_scaling: whether the outputs of narrowed layers are scaled; without,
+      their sums are as much smaller as units are missing.
 
   Returns:
     A model from `[features float32[B, T, F], lengths int32[B]]` to logits
@@ -60,7 +63,7 @@ def build_ctc_model(
 
   Reference: Gulati et al. 2020, "Conformer".
   """
-  return _Builder(config, seed, least_unit_keep_rate).model()
+  return _Builder(config, seed, least_unit_keep_rate, output_scaling).model()
 
 
 class _Builder:
@@ -71,9 +74,11 @@ class _Builder:
     config: ConformerConfig,
     seed: int,
     least_unit_keep_rate: float | RampedKeepRate | None,
+    output_scaling: bool,
   ):
     self._config = config
     self._seed = seed
+    self._output_scaling = output_scaling
     self._least_unit_keep_rate = least_unit_keep_rate
 
   def model(self) -> tf.keras.Model:
@@ -206,7 +211,7 @@ class _Builder:
         name=f"{name}/unit_dropout",
       )(hidden)
     keep_rate = self._config.keep_rate(name)
-    if keep_rate == 1.0:
+    if keep_rate == 1.0 or not self._output_scaling:
       return hidden
     return Scale(1.0 / keep_rate, name=f"{name}/scale")(hidden)
 

@@ -102,6 +102,22 @@ class CtcModelTest(parameterized.TestCase):
       _SMALLEST.full_units(),
     )
 
+  def test_outputs_of_narrowed_layers_are_scaled_unless_told_otherwise(self):
+    group = "block_00/ffn_end"
+    half = _SMALLEST.full_units()[group] // 2
+    narrow = _SMALLEST.with_widths({group: half})
+    scaled = build_ctc_model(narrow)
+    plain = build_ctc_model(narrow, output_scaling=False)
+    self.assertEqual(
+      [v.name for v in scaled.variables], [v.name for v in plain.variables]
+    )
+    inputs = [_features(), np.array([61, 60], np.int32)]
+    self.assertGreater(np.abs(scaled(inputs) - plain(inputs)).max(), 1e-4)
+    # Twice the units is twice the weights that they feed.
+    contract = plain.get_layer(f"{group}/contract").kernel
+    contract.assign(2 * contract)
+    np.testing.assert_allclose(scaled(inputs), plain(inputs), atol=1e-5)
+
   def test_attention_looks_to_the_end_of_its_chunk(self):
     config = dataclasses.replace(
       _SMALLEST, causal=True, left_context_frames=2, chunk_frames=4

@@ -18,6 +18,31 @@ KERNEL_BLOCK = 16
 _MAX_ROW_BLOCKS = 255
 
 
+def check_block(block: int) -> None:
+  """Raises InputError if LiteRT has no integer kernel for blocks of a model."""
+  if block % KERNEL_BLOCK:
+    raise InputError(
+      f"found blocks of {block} weights, expected a multiple of {KERNEL_BLOCK}:"
+      " LiteRT's block-sparse int8 kernel has that block; train with"
+      f" --block={KERNEL_BLOCK}"
+    )
+
+
+def check_width(inputs: int, name: str) -> None:
+  """Raises InputError if the kernel cannot compute with so wide a matrix.
+
+  Args:
+    inputs: its input width.
+    name: what to call the matrix.
+  """
+  if inputs > KERNEL_BLOCK * _MAX_ROW_BLOCKS:
+    raise InputError(
+      f"found the input width {inputs} of {name}, expected at most"
+      f" {KERNEL_BLOCK * _MAX_ROW_BLOCKS}: the block-sparse kernel counts the"
+      " blocks of a row in one byte; choose a narrower model"
+    )
+
+
 def encode(
   integers: np.ndarray, name: str
 ) -> tuple[np.ndarray, schema.SparsityParametersT]:
@@ -34,12 +59,7 @@ def encode(
     InputError: the kernel cannot compute with so wide a matrix.
   """
   outputs, inputs = integers.shape
-  if inputs > KERNEL_BLOCK * _MAX_ROW_BLOCKS:
-    raise InputError(
-      f"found the input width {inputs} of {name}, expected at most"
-      f" {KERNEL_BLOCK * _MAX_ROW_BLOCKS}: the block-sparse kernel counts the"
-      " blocks of a row in one byte; choose a narrower model"
-    )
+  check_width(inputs, name)
   blocks = integers.reshape(outputs, inputs // KERNEL_BLOCK, KERNEL_BLOCK)
   kept = blocks.any(-1)
   segments = np.concatenate([[0], np.cumsum(kept.sum(1))])

@@ -13,7 +13,7 @@ from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import require_file
 from tflite_export.dynamic_sparsity.level_extract import extract_level
 from tflite_export.dynamic_sparsity.level_signature import level_signature
-from tflite_export.flatbuffer import check_seal
+from tflite_export.flatbuffer_seal import check_seal
 from tflite_export.interpreter import (
   INPUTS,
   OUTPUTS,

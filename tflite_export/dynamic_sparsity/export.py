@@ -16,13 +16,12 @@ from lingvo_lite.stage.files import whole_file
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 from tflite_export.convert import convert
 from tflite_export.cost import measure_speed
+from tflite_export.dynamic_sparsity.all_levels import check_all_levels
 from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
+from tflite_export.dynamic_sparsity.exportable import check_exportable
 from tflite_export.dynamic_sparsity.kernel_check import check_kernels
 from tflite_export.dynamic_sparsity.level_signature import level_signature
-from tflite_export.dynamic_sparsity.levels_file import (
-  check_block,
-  expand_levels,
-)
+from tflite_export.dynamic_sparsity.levels_file import expand_levels
 from tflite_export.file_bytes import flex_operations
 from tflite_export.flatbuffer import (
   describe,
@@ -48,7 +47,8 @@ def export_levels(
 
   Each level is compared with its Keras model on LiteRT with the default
   delegate, its kernels are looked up, and its time is measured against that of
-  the next denser one.
+  the next denser one. The file of all levels must compute what the levels' own
+  files do, loaded whole and level by level.
 
   Args:
     dynamic: the trained ladder.
@@ -64,17 +64,9 @@ def export_levels(
     InputError: a file would be wrong; then it is not there.
   """
   vocabulary = CharacterVocabulary()
-  check_block(dynamic.levels.block)
-  if config.vocabulary_size != vocabulary.size:
-    raise InputError(
-      f"found a model of {config.vocabulary_size} labels, expected"
-      f" {vocabulary.size}: it was trained with another vocabulary"
-    )
-  if config.streams:
-    raise InputError(
-      "found a model that streams, expected one for whole utterances: train"
-      " the ladder with --preset=tiny"
-    )
+  check_exportable(
+    dynamic.model, config, dynamic.levels, tuple(dynamic.kept_levels)
+  )
   base = read_flatbuffer(convert(dynamic.model, config))
   trim(base)
 
@@ -131,6 +123,8 @@ def export_levels(
     with whole_file(whole_path) as temporary:
       with open(temporary, "wb") as file:
         file.write(whole)
+      # As an app in Kotlin loads it, and as one in Python does.
+      check_all_levels(temporary, sparsities, paths, pcm)
       _check_same(temporary, sparsities, paths, pcm)
     figures["file"] = LEVELS_FILE
     figures["bytes"] = len(whole)

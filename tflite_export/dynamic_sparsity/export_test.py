@@ -1,5 +1,6 @@
 """One .tflite file of several sparsities, and switching between them."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export.dynamic_sparsity import export as export_module
 from tflite_export.dynamic_sparsity import levels_file
+from tflite_export.dynamic_sparsity.all_levels import AllLevels
 from tflite_export.dynamic_sparsity.block_sparse import decode, encode
 from tflite_export.dynamic_sparsity.budget import Budget, LevelChooser, pick
 from tflite_export.dynamic_sparsity.dynamic_recognizer import DynamicRecognizer
@@ -27,6 +29,7 @@ from tflite_export.dynamic_sparsity.export import (
   add_verdicts,
   export_levels,
 )
+from tflite_export.dynamic_sparsity.exportable import check_exportable
 from tflite_export.dynamic_sparsity.layer_sparsity import uniform_sparsity
 from tflite_export.dynamic_sparsity.training import prune_dynamic
 from tflite_export.flatbuffer import read_flatbuffer
@@ -232,9 +235,87 @@ class ExportTest(absltest.TestCase):
     )
     self.assertEqual(done.stdout.split(), ["False", "3"])
 
+  def test_the_file_loaded_whole_switches(self):
+    with open(self.path, "rb") as file:
+      contents = file.read()
+    levels = AllLevels(contents, _LEVELS.sparsities)
+    pcm = _spoken()[1].pcm
+    for sparsity in (0.0, 0.8, 0.0, 0.5):
+      name = f"dynamic_{level_name(sparsity)}.tflite"
+      alone = Recognizer(os.path.join(self.folder, name)).recognize(pcm)
+      outputs = levels.run(sparsity, pcm)
+      np.testing.assert_array_equal(outputs["logits"][0], alone.logits)
+      np.testing.assert_array_equal(
+        outputs["labels"][: int(outputs["count"])], alone.labels
+      )
+    with self.assertRaisesRegex(InputError, "'transcribe_s70'"):
+      AllLevels(contents, (0.7,))
+
+  def test_a_file_that_is_wrong_only_when_loaded_whole(self):
+    def levels_swapped(model):
+      first, *_, last = model.signatureDefs
+      first.subgraphIndex, last.subgraphIndex = 2, 0
+
+    def shared_operator_code(model):
+      # The trap again, in the graph of one level.
+      codes = [code.version for code in model.operatorCodes]
+      for operator in model.subgraphs[2].operators:
+        if codes[operator.opcodeIndex] == levels_file._SPARSE_VERSION:
+          operator.opcodeIndex = codes.index(levels_file._DENSE_VERSION)
+
+    expand = levels_file.expand_levels
+    for spoil in (levels_swapped, shared_operator_code):
+
+      def spoilt(base, dynamic, signatures, spoil=spoil):
+        model = expand(base, dynamic, signatures)
+        if len(signatures) > 1:
+          spoil(model)
+        return model
+
+      folder = self.create_tempdir().full_path
+      with (
+        self.subTest(spoil.__name__),
+        mock.patch.object(export_module, "expand_levels", spoilt),
+        mock.patch.object(export_module, "convert", lambda *_: self.base),
+        self.assertRaisesRegex(InputError, "transcribe_s.* loaded whole"),
+      ):
+        export_levels(self.dynamic, _CONFIG, _spoken(), "noise", folder)
+      self.assertNotIn(LEVELS_FILE, os.listdir(folder))
+      self.assertIn("dynamic_s80.tflite", os.listdir(folder))
+
+
+class ExportableTest(absltest.TestCase):
   def test_refuses_what_has_no_kernel_or_streams(self):
-    with self.assertRaisesRegex(InputError, "blocks of 4 weights"):
-      levels_file.check_block(4)
+    streaming = dataclasses.replace(
+      _CONFIG, causal=True, left_context_frames=8, chunk_frames=4
+    )
+    labels = dataclasses.replace(_CONFIG, vocabulary_size=40)
+    narrow = SparsityLevels((0.0, 0.5), block=4)
+    wide = mock.Mock()
+    wide.get_layer.return_value.kernel.shape = (4096, 8)
+    for model, config, levels, message in (
+      (
+        None,
+        streaming,
+        _LEVELS,
+        "a model that streams, expected one for whole",
+      ),
+      (None, labels, _LEVELS, "a model of 40 labels, expected"),
+      (None, _CONFIG, narrow, "blocks of 4 weights, expected a multiple of 16"),
+      (wide, _CONFIG, _LEVELS, "4096 of block_00/x, expected at most 4080"),
+    ):
+      with self.assertRaisesRegex(InputError, message):
+        check_exportable(model, config, levels, ("block_00/x",))
+
+  def test_the_exporter_asks_first(self):
+    dynamic = mock.Mock(levels=_LEVELS, kept_levels={})
+    streaming = dataclasses.replace(
+      _CONFIG, causal=True, left_context_frames=8, chunk_frames=4
+    )
+    with mock.patch.object(export_module, "convert") as convert:
+      with self.assertRaisesRegex(InputError, "streams"):
+        export_levels(dynamic, streaming, _spoken(), "noise", "/nowhere")
+    convert.assert_not_called()
 
 
 class BudgetTest(absltest.TestCase):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
+from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json
 
@@ -79,11 +80,20 @@ def sparsity_by_importance(
   }
 
 
-def read_deltas(path: str) -> dict[str, float]:
+def read_deltas(
+  path: str, config: ConformerConfig, model_sha256: str
+) -> dict[str, float]:
   """Reads width groups' rises of the error rate from importance.json.
 
+  Args:
+    path: what //fl:importance wrote.
+    config: of the model that is to become sparse.
+    model_sha256: of its model.keras; importances of one checkpoint say nothing
+      certain about another.
+
   Raises:
-    InputError: the file is missing, damaged or without groups.
+    InputError: the file is missing, damaged, about another model or
+      checkpoint, or has not exactly the model's width groups.
   """
   values = read_json(path, "layer importances (importance.json)")
   try:
@@ -92,14 +102,35 @@ def read_deltas(path: str) -> dict[str, float]:
       for row in values["rows"]
       if row["kind"] == "group"
     }
+    probed = dict(values["model"])
+    digest = str(values["model_sha256"])
   except (KeyError, TypeError, ValueError) as error:
     raise InputError(
       f"found {path} damaged ({error!r}), expected what //fl:importance writes:"
       " run it again"
     ) from error
-  if not deltas:
+  model = config.to_dict()
+  for name in sorted({*probed, *model}):
+    if probed.get(name) != model.get(name):
+      raise InputError(
+        f"found {path} to be about a model with {name} {probed.get(name)},"
+        f" expected {model.get(name)}: probe this model with //fl:importance"
+      )
+  groups = set(config.full_units())
+  for names, what in (
+    (groups - set(deltas), "without"),
+    (set(deltas) - groups, "with other width groups than the model's:"),
+  ):
+    if names:
+      raise InputError(
+        f"found {path} {what} {', '.join(sorted(names)[:3])}, expected each of"
+        f" the model's {len(groups)} width groups and no other: probe this"
+        " model with //fl:importance"
+      )
+  if digest != model_sha256:
     raise InputError(
-      f"found no width group in {path}, expected some: run //fl:importance"
-      " with groups"
+      f"found {path} to be about another checkpoint (model.keras) with SHA-256"
+      f" {digest[:12]}, expected {model_sha256[:12]}: probe this one with"
+      " //fl:importance"
     )
   return deltas

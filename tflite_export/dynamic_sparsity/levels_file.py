@@ -22,7 +22,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.dynamic_sparsity.dynamic_model import DynamicModel
 from lingvo_lite.stage.errors import InputError
-from tflite_export.dynamic_sparsity.block_sparse import KERNEL_BLOCK, encode
+from tflite_export.dynamic_sparsity.block_sparse import check_block, encode
 from tflite_export.interpreter import SIGNATURE
 
 _FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED
@@ -31,16 +31,6 @@ _SPARSE_VERSION = 8
 _DENSE_VERSION = 12
 _LARGEST = 127
 _TOLERANCE = 1e-5
-
-
-def check_block(block: int) -> None:
-  """Raises InputError if LiteRT has no integer kernel for blocks of a model."""
-  if block % KERNEL_BLOCK:
-    raise InputError(
-      f"found blocks of {block} weights, expected a multiple of {KERNEL_BLOCK}:"
-      " LiteRT's block-sparse int8 kernel has that block; train with"
-      f" --block={KERNEL_BLOCK}"
-    )
 
 
 def expand_levels(

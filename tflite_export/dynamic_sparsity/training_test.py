@@ -1,5 +1,6 @@
 """One set of weights at several sparsities: masks, steps and files."""
 
+import dataclasses
 import os
 import tempfile
 
@@ -166,17 +167,53 @@ class LayerSparsityTest(absltest.TestCase):
       sparsity_by_importance(self.sizes, SparsityLevels(), {"c": 0.5})
 
   def test_reads_groups_alone(self):
-    path = os.path.join(self.create_tempdir(), "importance.json")
-    rows = [
-      {"group": "a", "kind": "group", "delta": 0.25},
-      {"group": "all", "kind": "joint", "delta": 2.0},
-    ]
-    write_json(path, {"schema_version": 1, "rows": rows})
-    self.assertEqual(read_deltas(path), {"a": 0.25})
-    for damaged in ({}, {"rows": [{"group": "a"}]}, {"rows": []}):
+    path, values = self._importance()
+    deltas = {name: 0.25 for name in _CONFIG.full_units()}
+    self.assertEqual(read_deltas(path, _CONFIG, "a" * 64), deltas)
+    for damaged in (
+      {},
+      {**values, "rows": [{"group": "a"}]},
+      {**values, "rows": []},
+      {name: values[name] for name in ("schema_version", "rows")},
+    ):
       write_json(path, {"schema_version": 1, **damaged})
       with self.assertRaises(InputError):
-        read_deltas(path)
+        read_deltas(path, _CONFIG, "a" * 64)
+
+  def test_reads_no_importances_of_another_model(self):
+    # A file of `tiny_deep` has all the groups of `tiny`, and more.
+    deep = dataclasses.replace(_CONFIG, num_blocks=2)
+    path, values = self._importance(deep)
+    with self.assertRaisesRegex(InputError, "num_blocks 2, expected 1"):
+      read_deltas(path, _CONFIG, "a" * 64)
+    write_json(path, {**values, "model": _CONFIG.to_dict()})
+    with self.assertRaisesRegex(InputError, "other width groups.* block_01/"):
+      read_deltas(path, _CONFIG, "a" * 64)
+    path, values = self._importance()
+    write_json(path, {**values, "rows": values["rows"][1:]})
+    with self.assertRaisesRegex(InputError, "without block_00/ffn_start, .* 4"):
+      read_deltas(path, _CONFIG, "a" * 64)
+    path, _ = self._importance()
+    with self.assertRaisesRegex(InputError, "checkpoint.* aaa.*, expected bbb"):
+      read_deltas(path, _CONFIG, "b" * 64)
+
+  def _importance(self, config=_CONFIG):
+    """Writes what //fl:importance does; returns its path and its values."""
+    path = os.path.join(self.create_tempdir(), "importance.json")
+    values = {
+      "schema_version": 1,
+      "model": config.to_dict(),
+      "model_sha256": "a" * 64,
+      "rows": [
+        *(
+          {"group": name, "kind": "group", "delta": 0.25}
+          for name in config.full_units()
+        ),
+        {"group": "all", "kind": "joint", "delta": 2.0},
+      ],
+    }
+    write_json(path, values)
+    return path, values
 
 
 class RampTest(parameterized.TestCase):

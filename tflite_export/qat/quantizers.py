@@ -13,13 +13,13 @@ from tensorflow_model_optimization.quantization.keras import (
   quantizers,
 )
 
-from tflite_export.pruning.mask_schedule import MaskUpdate
-from tflite_export.qat.grid import (
+from lingvo_lite.quantization.grid import (
   channel_scales,
   fake_quantize,
   largest_weights,
   search_clips,
 )
+from tflite_export.pruning.mask_schedule import MaskUpdate
 
 # The smallest and the largest clip that training may reach.
 _CLIP_RANGE = (0.1, 1.0)

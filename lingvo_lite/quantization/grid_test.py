@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tflite_export.qat.grid import (
+from lingvo_lite.quantization.grid import (
   channel_scales,
   fake_quantize,
   find_grid,
