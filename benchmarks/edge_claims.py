@@ -13,7 +13,7 @@ def edge_claims(rows: Sequence[Row]) -> list[Claim]:
 
   Args:
     rows: of `edge_main`; `kind` is `streaming`, `full_context`,
-      `pocketsphinx` or `tensorflowasr`.
+      `pocketsphinx` or `tensorflowasr`; others are passed over.
   """
   streaming = {
     row["recipe"]: row
@@ -76,6 +76,25 @@ def edge_claims(rows: Sequence[Row]) -> list[Claim]:
       " machine would take",
       _figure(float32, "cold_start_cpu_ms"),
       "<= 150",
+    ),
+    *(
+      Claim(
+        f"milliseconds from starting Python to the first result of {recipe},"
+        f" imports and all{of}",
+        _figure(streaming.get(recipe), figure),
+        "<= 150",
+      )
+      for recipe in ("float32", "int8")
+      for figure, of in (
+        ("process_ms", ""),
+        ("process_cpu_ms", ", of processor time"),
+      )
+    ),
+    Claim(
+      "milliseconds of processor time to import the recogniser, with NumPy and"
+      " LiteRT",
+      _figure(float32, "import_cpu_ms"),
+      "<= 100",
     ),
     Claim(
       "times faster than PocketSphinx, float32 streaming, one thread, processor"

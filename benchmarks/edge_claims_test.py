@@ -13,6 +13,9 @@ _ROWS = [
     "rtf": 0.004,
     "cold_start_ms": 90.0,
     "cold_start_cpu_ms": 70.0,
+    "process_ms": 170.0,
+    "process_cpu_ms": 150.0,
+    "import_cpu_ms": 85.0,
   },
   {
     "kind": "streaming",
@@ -29,7 +32,10 @@ _ROWS = [
     "wer": 0.215,
     "rtf": 0.003,
     "cold_start_ms": 160.0,
+    "process_ms": 140.0,
+    "process_cpu_ms": 151.0,
   },
+  {"kind": "skipped", "system": "another", "reason": "no network"},
   {"kind": "full_context", "recipe": "float32", "wer": 0.16},
   {
     "kind": "pocketsphinx",
@@ -60,6 +66,11 @@ class EdgeClaimsTest(absltest.TestCase):
         (90.0, True),
         (160.0, False),
         (70.0, True),
+        (170.0, False),
+        (150.0, True),
+        (140.0, True),
+        (151.0, False),
+        (85.0, True),
         (25.0, True),
         (0.6, False),
         (0.4, True),
@@ -68,7 +79,7 @@ class EdgeClaimsTest(absltest.TestCase):
 
   def test_what_was_not_measured_is_not_met(self):
     self.assertFalse(any(claim.met for claim in edge_claims([])))
-    self.assertLen(edge_claims([]), 10)
+    self.assertLen(edge_claims([]), 15)
 
 
 if __name__ == "__main__":

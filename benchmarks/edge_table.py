@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.edge_rows import HELD_OUT
 from benchmarks.result_file import markdown_table
 
 Row = dict[str, Any]
@@ -19,12 +20,19 @@ _STREAMING = (
   "last, ms",
   "cold start, ms",
   "processor",
+  "process, ms",
+  "processor",
   "peak, MB",
 )
+_BY_SPEECH = {
+  "general": "like the training's",
+  "commands": "commands",
+  HELD_OUT: "held out, known speakers",
+}
 
 
 def edge_tables(rows: Sequence[Row]) -> str:
-  """Returns Markdown: the models that stream, then what they compare with.
+  """Returns Markdown: models that stream, errors by speech, and others.
 
   Args:
     rows: of `edge_main`.
@@ -42,6 +50,8 @@ def edge_tables(rows: Sequence[Row]) -> str:
       f"{row['final_ms']:.1f}",
       f"{row['cold_start_ms']:.0f}",
       f"{row['cold_start_cpu_ms']:.0f}",
+      f"{row['process_ms']:.0f}",
+      f"{row['process_cpu_ms']:.0f}",
       f"{row['peak_rss_bytes'] / 1e6:.0f}",
     )
     for row in rows
@@ -49,7 +59,9 @@ def edge_tables(rows: Sequence[Row]) -> str:
   ]
   others = []
   for row in rows:
-    if row["kind"] == "full_context":
+    if row["kind"] == "skipped":
+      others.append((row["system"], "", f"left out: {row['reason']}"))
+    elif row["kind"] == "full_context":
       size = f"{row['bytes'] / 1e6:.2f} MB"
       others.append((f"{row['recipe']}, whole", _errors(row), size))
     elif row["kind"] == "pocketsphinx":
@@ -72,13 +84,35 @@ def edge_tables(rows: Sequence[Row]) -> str:
           f" {row['bytes'] / 1e6:.2f} MB",
         )
       )
-  return (
-    markdown_table(_STREAMING, streaming)
-    + "\n"
-    + markdown_table(
-      ("compared with", "WER, % [95%]", "processor time, size"), others
+  return "\n".join(
+    (
+      markdown_table(_STREAMING, streaming),
+      _by_speech(rows),
+      markdown_table(
+        ("compared with", "WER, % [95%]", "processor time, size"), others
+      ),
     )
   )
+
+
+def _by_speech(rows: Sequence[Row]) -> str:
+  lines = [
+    (
+      f"{row['recipe']}, {mode}",
+      *(
+        _errors(row["by_speech"][kind]) if kind in row["by_speech"] else ""
+        for kind in _BY_SPEECH
+      ),
+    )
+    for kind_of_row, mode in (
+      ("streaming", "streaming"),
+      ("full_context", "whole"),
+    )
+    for row in rows
+    if row["kind"] == kind_of_row and row.get("threads", 1) == 1
+  ]
+  heads = [f"WER, % [95%]: {words}" for words in _BY_SPEECH.values()]
+  return markdown_table(("model", *heads), lines)
 
 
 def _errors(row: Row) -> str:

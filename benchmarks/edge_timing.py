@@ -1,10 +1,6 @@
 """Times a streaming model as someone who speaks to it would."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -17,19 +13,6 @@ from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
 _LOUD = 0.05
-_COLD = """
-import json, sys, time
-import numpy as np
-from tflite_export.interpreter import Recognizer
-started, cpu_started = time.perf_counter(), time.process_time()
-recognizer = Recognizer(sys.argv[1], num_threads=int(sys.argv[2]))
-stream = recognizer.stream()
-stream.accept(np.zeros(recognizer.chunk_samples, np.float32))
-seconds = time.perf_counter() - started, time.process_time() - cpu_started
-print(json.dumps(seconds), flush=True)
-peak = [line for line in open("/proc/self/status") if "VmHWM" in line]
-print(int(peak[0].split()[1]) * 1024)
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,33 +116,3 @@ class _Timer:
       np.array(self._first_word_ms),
       np.array(self._final_ms),
     )
-
-
-def cold_start(path: str, threads: int) -> dict[str, float]:
-  """Starts a fresh process that recognises one chunk.
-
-  Returns:
-    `cold_start_ms` from opening the file, all checks included, to the first
-    result, `cold_start_cpu_ms` of it that the processor computed for us;
-    `process_ms` from starting Python to it; `peak_rss_bytes`.
-  """
-  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-  began = time.perf_counter()
-  with subprocess.Popen(
-    [sys.executable, "-c", _COLD, path, str(threads)],
-    stdout=subprocess.PIPE,
-    text=True,
-    env=environment,
-  ) as process:
-    if process.stdout is None:
-      raise ValueError("found no pipe to the process")
-    first = process.stdout.readline()
-    process_s = time.perf_counter() - began
-    peak = process.stdout.read()
-  wall_s, cpu_s = json.loads(first)
-  return {
-    "cold_start_ms": 1000 * wall_s,
-    "cold_start_cpu_ms": 1000 * cpu_s,
-    "process_ms": 1000 * process_s,
-    "peak_rss_bytes": int(peak),
-  }

@@ -40,7 +40,10 @@ def draw_figures(
     importance["ambient_threshold"],
   )
   resets = [r for r in rows if r["kind"] == "reset" and r["part"] == "group"]
-  churns = [r for r in rows if r["kind"] == "churn"]
+  probed = {r["run"] for r in resets}
+  churns = [
+    r for r in rows if r["kind"] == "churn" and r["reset_run"] in probed
+  ]
   by_preset: dict[str, dict[str, list[Row]]] = {}
   for row in (r for r in rows if r["kind"] == "central"):
     by_preset.setdefault(row["preset"], {})[row["run"]] = [

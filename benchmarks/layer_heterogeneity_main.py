@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
     "central": _central,
   }
   chosen = _chosen(parts)
-  by_part, seconds = _kept(path, config, set(parts) - set(chosen))
+  by_part, seconds = _before(path, config, chosen, parts)
   rows: list[dict[str, Any]] = []
   for name in chosen:
     by_part[name] = []
@@ -134,25 +134,31 @@ def _chosen(parts: Collection[str]) -> list[str]:
   return [name for name in parts if name in asked]
 
 
-def _kept(
-  path: str, config: Mapping[str, Any], parts: Collection[str]
+def _before(
+  path: str,
+  config: Mapping[str, Any],
+  chosen: Collection[str],
+  parts: Collection[str],
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
-  """Reads the rows of parts that are not done now, and what these took.
+  """Reads the rows so far, by part, and what they took.
+
+  Rows of parts that are done now are replaced when it is their turn.
 
   Args:
     path: of the results so far, there or not.
     config: of this study; results of another model are refused.
-    parts: whose rows are kept.
+    chosen: parts that are done now; if all are, nothing is kept.
+    parts: of the study.
   """
   by_part: dict[str, list[dict[str, Any]]] = {}
   seconds: dict[str, float] = {}
-  if not parts:
+  if len(chosen) == len(parts):
     return by_part, seconds
   shared = {"model_sha256": config["model_sha256"]}
   for row in kept_rows(path, shared):
     if row["kind"] == "seconds":
       seconds[row["part"]] = row["seconds"]
-    elif part_of(row) in parts:
+    else:
       by_part.setdefault(part_of(row), []).append(row)
   return by_part, seconds
 

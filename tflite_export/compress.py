@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from lingvo_lite.quantization.grid import channel_axis, find_grid
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.training.ctc_objective import ctc_objective
 from tflite_export.distillation import distillation_loss
@@ -17,7 +18,6 @@ from tflite_export.offline_model import check_layers
 from tflite_export.pruning.least_squares import refit
 from tflite_export.pruning.mask_schedule import MaskSchedule
 from tflite_export.pruning.n_of_m import check_kept_of, prunable_layers, prune
-from tflite_export.qat.grid import channel_axis, find_grid
 from tflite_export.qat.quantizers import (
   KernelRule,
   kernel_name,

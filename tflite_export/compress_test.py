@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.quantization.grid import find_grid, search_clips, short_floats
 from lingvo_lite.stage.errors import InputError
 from tflite_export.compress import check_fits, compress
 from tflite_export.compressed_file import load_compressed, save_compressed
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.pruning.n_of_m import check_kept_of, prune
-from tflite_export.qat.grid import find_grid, search_clips, short_floats
 from tflite_export.qat.quantizers import (
   KernelRule,
   MaskedGridQuantizer,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lingvo_lite.models.conformer_config import ConformerConfig
+from lingvo_lite.quantization.grid import find_grid
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import whole_file
 from lingvo_lite.text.vocabulary import CharacterVocabulary
@@ -21,7 +22,6 @@ from tflite_export.flatbuffer import (
   trim,
 )
 from tflite_export.parity import check_parity
-from tflite_export.qat.grid import find_grid
 from tflite_export.qat.quantizers import kernel_name, kernel_of, leaf_name
 from tflite_export.quantize import check_integers, quantize
 from tflite_export.streaming_signatures import add_stream_ends

@@ -12,6 +12,7 @@ from absl.testing import parameterized
 from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
+from lingvo_lite.quantization.grid import Grid, find_grid, short_floats
 from lingvo_lite.stage.errors import InputError
 from tflite_export import export as export_module
 from tflite_export.compress import CompressedModel, compress
@@ -23,7 +24,6 @@ from tflite_export.interpreter import Recognizer
 from tflite_export.offline_model import build_offline_model
 from tflite_export.parity import check_parity
 from tflite_export.pruning.n_of_m import check_kept_of
-from tflite_export.qat.grid import Grid, find_grid, short_floats
 from tflite_export.qat.quantizers import kernel_name, kernel_of
 from tflite_export.quantize import check_integers, quantize
 from tflite_export.recipe_lookup import find_recipe

@@ -1,6 +1,5 @@
 """Reads, trims and writes .tflite files as the flatbuffers that they are."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 
@@ -8,14 +7,15 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from lingvo_lite.stage.errors import InputError
 from tflite_export.flatbuffer_check import check_structure
-
-FILE_IDENTIFIER = b"TFL3"
-LABELS = "labels"
-DESCRIPTION = "description"
-_DIGEST = "sha256"
-_NO_DIGEST = bytes(32)
+from tflite_export.flatbuffer_seal import (
+  DESCRIPTION,
+  DIGEST,
+  FILE_IDENTIFIER,
+  LABELS,
+  NO_DIGEST,
+  sealed,
+)
 
 _ALIGNMENT = 16
 _BITS = {
@@ -152,77 +152,8 @@ def seal(model: schema.ModelT) -> bytes:
   Returns:
     The file. Its digest is that of the same file with zeros in its place.
   """
-  add_metadata(model, _DIGEST, _NO_DIGEST)
-  contents = write_flatbuffer(model)
-  start = _digest_start(schema.Model.GetRootAs(contents, 0))
-  if start is None:
-    raise ValueError("found no digest in the file that was just written")
-  digest = hashlib.sha256(contents).digest()
-  return contents[:start] + digest + contents[start + len(digest) :]
-
-
-def check_seal(contents: bytes) -> None:
-  """Checks a file before any native code reads it.
-
-  Native readers trust the offsets in a file: one wrong bit can crash them. The
-  digest tells chance from intention no better than who wrote the file, so its
-  structure is checked too.
-
-  Args:
-    contents: the file, perhaps damaged.
-
-  Raises:
-    InputError: the file is not whole, not unchanged, or not of this exporter.
-  """
-  if contents[4:8] != FILE_IDENTIFIER:
-    raise InputError(
-      f"found a file that begins with {contents[:8]!r}, expected a .tflite"
-      " file: export the model again"
-    )
-  check_structure(contents)
-  start = _digest_start(schema.Model.GetRootAs(contents, 0))
-  if start is None:
-    raise InputError(
-      "found a .tflite file without the digest that this project's exporter"
-      " puts in, expected one of its files: export the model with it"
-    )
-  found = contents[start : start + len(_NO_DIGEST)]
-  # In parts, for a copy of the file takes longer than its digest.
-  digest = hashlib.sha256(memoryview(contents)[:start])
-  digest.update(_NO_DIGEST)
-  digest.update(memoryview(contents)[start + len(_NO_DIGEST) :])
-  if digest.digest() != found:
-    raise InputError(
-      "found a .tflite file that differs from what was exported (its SHA-256"
-      " does not match), expected it unchanged and whole: copy or export it"
-      " again"
-    )
-
-
-def read_metadata(contents: bytes, name: str) -> bytes | None:
-  """Returns a named piece of metadata of a checked file, or None."""
-  model = schema.Model.GetRootAs(contents, 0)
-  buffer = _metadata_buffer(model, name)
-  if buffer is None or buffer.DataIsNone():
-    return None
-  return buffer.DataAsNumpy().tobytes()
-
-
-def _metadata_buffer(model: schema.Model, name: str) -> schema.Buffer | None:
-  for index in range(model.MetadataLength()):
-    entry = model.Metadata(index)
-    if entry.Name() == name.encode():
-      return model.Buffers(entry.Buffer())
-  return None
-
-
-def _digest_start(model: schema.Model) -> int | None:
-  """Returns where in the file the digest's 32 bytes begin, None: nowhere."""
-  buffer = _metadata_buffer(model, _DIGEST)
-  if buffer is None or buffer.DataLength() != len(_NO_DIGEST):
-    return None
-  table = buffer._tab
-  return table.Vector(table.Offset(4))
+  add_metadata(model, DIGEST, NO_DIGEST)
+  return sealed(write_flatbuffer(model))
 
 
 def constants(

@@ -9,18 +9,20 @@ from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.flatbuffer import (
-  FILE_IDENTIFIER,
   add_metadata,
-  check_seal,
   constants,
   describe,
   integers_of,
   read_flatbuffer,
-  read_metadata,
   seal,
   shorten_biases,
   trim,
   write_flatbuffer,
+)
+from tflite_export.flatbuffer_seal import (
+  FILE_IDENTIFIER,
+  check_seal,
+  read_metadata,
 )
 
 

@@ -1,7 +1,7 @@
-"""Hostile .tflite files and packages, for the code that must withstand them."""
+"""Hostile .tflite files, packages and archives, and who must bear them."""
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -10,29 +10,48 @@ import struct
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.file_bytes import bytes_by_kind, flex_operations
-from tflite_export.flatbuffer import (
+from tflite_export.flatbuffer import read_flatbuffer, write_flatbuffer
+from tflite_export.flatbuffer_check import OPERATORS
+from tflite_export.flatbuffer_seal import (
   DESCRIPTION,
   LABELS,
   check_seal,
-  describe,
-  read_flatbuffer,
   read_metadata,
-  seal,
+  sealed,
+)
+from tflite_export.fuzz_runtime import RuntimeProcess
+from tflite_export.fuzz_samples import (
+  indexed,
+  small_package,
+  small_transport,
 )
 from tflite_export.package_check import INDEX, check_package
 from tflite_export.signatures import check_signatures, read_signatures
-from tflite_export.streaming_signatures import add_stream_ends
+from tflite_export.transport_reader import LAYOUT, read_transport
 
 _INTERESTING = [0, 1, 2, 4, 7, 8, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31]
 _INTERESTING += [2**32 - n for n in (1, 2, 4, 8, 1000)]
 _SECONDS_A_CASE = 5.0
+_ODD_VALUES = (
+  None,
+  True,
+  -1,
+  2**70,
+  1e308,
+  "",
+  "../x",
+  [],
+  {},
+  [[]],
+  "a" * 300,
+)
 
 
 @dataclasses.dataclass
@@ -43,70 +62,26 @@ class FuzzCount:
     cases: how many were tried.
     refused: of them, with an InputError.
     passed: of them, as files that are as good as sound ones.
+    run: of those that passed, files that LiteRT loaded and ran.
+    not_run: of those that passed, files that LiteRT refused with an error.
     slowest_s: seconds of the slowest case.
   """
 
   cases: int = 0
   refused: int = 0
   passed: int = 0
+  run: int = 0
+  not_run: int = 0
   slowest_s: float = 0.0
 
-
-def small_streaming_file() -> bytes:
-  """Returns a sealed file with all that a reader looks at, in a few kB."""
-  model = schema.ModelT()
-  model.version = 3
-  model.operatorCodes = []
-  model.buffers = [schema.BufferT()]
-  model.metadata = []
-  integers = schema.BufferT()
-  integers.data = np.arange(24, dtype=np.uint8)
-  model.buffers.append(integers)
-  tensors = [
-    _tensor(b"pcm", schema.TensorType.FLOAT32, [1, 1280]),
-    _tensor(b"samples", schema.TensorType.INT32, [1]),
-    _tensor(b"state", schema.TensorType.FLOAT32, [1, 9]),
-    _tensor(b"labels", schema.TensorType.INT32, [2]),
-    _tensor(b"frames", schema.TensorType.INT32, [2]),
-    _tensor(b"count", schema.TensorType.INT32, [1]),
-    _tensor(b"logits", schema.TensorType.FLOAT32, [1, 2, 4]),
-    _tensor(b"kernel", schema.TensorType.INT8, [4, 6], buffer=1),
-  ]
-  tensors[-1].quantization = schema.QuantizationParametersT()
-  tensors[-1].quantization.scale = np.arange(1, 5, dtype=np.float32)
-  tensors[-1].quantization.zeroPoint = np.zeros(4, np.int64)
-  graph = schema.SubGraphT()
-  graph.tensors = tensors
-  graph.inputs = np.array([0, 1, 2], np.int32)
-  graph.outputs = np.array([3, 4, 5, 6, 2], np.int32)
-  code = schema.OperatorCodeT()
-  code.builtinCode = schema.BuiltinOperator.SQUEEZE
-  code.deprecatedBuiltinCode = code.builtinCode
-  model.operatorCodes.append(code)
-  operator = schema.OperatorT()
-  operator.opcodeIndex = 0
-  operator.inputs = np.array([0, -1], np.int32)
-  operator.outputs = np.array([6], np.int32)
-  operator.builtinOptionsType = schema.BuiltinOptions.SqueezeOptions
-  operator.builtinOptions = schema.SqueezeOptionsT()
-  operator.builtinOptions.squeezeDims = np.array([0], np.int32)
-  graph.operators = [operator]
-  model.subgraphs = [graph]
-  model.signatureDefs = []
-  names = [t.name.decode() for t in tensors]
-  for key, inputs, outputs in (
-    ("stream", names[:3], [*names[3:7], "state"]),
-    ("transcribe", ["pcm"], ["count", "labels", "logits"]),
-  ):
-    signature = schema.SignatureDefT()
-    signature.signatureKey = key.encode()
-    signature.inputs = [_entry(name, names.index(name)) for name in inputs]
-    signature.outputs = [_entry(name, names.index(name)) for name in outputs]
-    signature.subgraphIndex = 0
-    model.signatureDefs.append(signature)
-  add_stream_ends(model)
-  describe(model, (" ", "A", "B"), {"licence": "Apache-2.0"})
-  return seal(model)
+  def add(self, other: "FuzzCount") -> None:
+    """Adds the cases of another."""
+    self.cases += other.cases
+    self.refused += other.refused
+    self.passed += other.passed
+    self.run += other.run
+    self.not_run += other.not_run
+    self.slowest_s = max(self.slowest_s, other.slowest_s)
 
 
 def mutate(contents: bytes, rng: random.Random) -> bytes:
@@ -154,47 +129,158 @@ def mutate(contents: bytes, rng: random.Random) -> bytes:
   return bytes(changed)
 
 
-def fuzz_files(cases: int, seed: int) -> FuzzCount:
-  """Gives changed .tflite files to every reader of ours.
+def mutate_model(contents: bytes, rng: random.Random) -> bytes:
+  """Returns a file whose flatbuffer is sound, but not the model in it.
+
+  One to three changes: another operation, type, shape, constant or option,
+  another input or output of an operation or of a graph, an operation more or
+  less.
+  """
+  model = read_flatbuffer(contents)
+  for _ in range(rng.choice((1, 1, 2, 3))):
+    graph = rng.choice(model.subgraphs)
+    operator = rng.choice(graph.operators or [schema.OperatorT()])
+    tensor = rng.choice(graph.tensors)
+    kind = rng.randrange(10)
+    if kind == 0:
+      code = rng.choice(model.operatorCodes)
+      code.builtinCode = rng.choice(sorted(OPERATORS))
+      code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+    elif kind == 1:
+      tensor.type = rng.choice((0, 2, 3, 4, 6, 7, 8, 9, 17, 19))
+    elif kind == 2:
+      sizes = (0, 1, 2, 3, 7, 64, 4096)
+      shape = [rng.choice(sizes) for _ in range(rng.randrange(6))]
+      tensor.shape = np.array(shape, np.int32)
+    elif kind == 3:
+      tensor.buffer = rng.randrange(len(model.buffers))
+    elif kind == 4:
+      _change_integers(rng.choice(model.buffers), rng)
+    elif kind in (5, 6):
+      holder, name = rng.choice(
+        (
+          (operator, "inputs"),
+          (operator, "outputs"),
+          (graph, "inputs"),
+          (graph, "outputs"),
+        )
+      )
+      indices = [] if getattr(holder, name) is None else getattr(holder, name)
+      changed = _changed_list(list(indices), len(graph.tensors), rng)
+      setattr(holder, name, np.array(changed, np.int32))
+    elif kind == 7 and operator.builtinOptions is not None:
+      options = vars(operator.builtinOptions)
+      name = rng.choice(sorted(options) or [""])
+      if isinstance(options.get(name), (bool, int)):
+        options[name] = rng.choice((0, 1, 2, 7, 100))
+    elif kind == 8 and graph.operators:
+      place = rng.randrange(len(graph.operators))
+      if rng.random() < 0.5:
+        del graph.operators[place]
+      else:
+        graph.operators.insert(place, operator)
+    elif kind == 9 and tensor.quantization is not None:
+      tensor.quantization = None
+  try:
+    return write_flatbuffer(model)
+  except (struct.error, TypeError, OverflowError):
+    return contents
+
+
+def _change_integers(buffer: schema.BufferT, rng: random.Random) -> None:
+  if buffer.data is not None and len(buffer.data) >= 4:
+    data = np.array(buffer.data, np.uint8)
+    place = rng.randrange(len(data) // 4) * 4
+    word = struct.pack("<I", rng.choice(_INTERESTING))
+    data[place : place + 4] = np.frombuffer(word, np.uint8)
+    buffer.data = data
+
+
+def _changed_list(
+  indices: list[int], limit: int, rng: random.Random
+) -> list[int]:
+  place = rng.randrange(len(indices) + 1)
+  kind = rng.randrange(3)
+  if kind == 0 or not indices:
+    indices.insert(place, rng.randrange(limit))
+  elif kind == 1:
+    del indices[place % len(indices)]
+  else:
+    indices[place % len(indices)] = rng.randrange(-1, limit)
+  return indices
+
+
+def fuzz_files(
+  cases: int, seed: int, whole: bytes, runtime: RuntimeProcess
+) -> FuzzCount:
+  """Gives changed .tflite files to our readers, and to LiteRT what passes.
+
+  Their digests are made right again where there is room for one, so that more
+  than the digest is tried.
 
   Args:
     cases: how many.
     seed: of the changes.
+    whole: the file that is changed.
+    runtime: LiteRT, in a process apart, for what passes.
 
   Returns:
     What became of them. Anything but an InputError is let through: a fault.
   """
-  whole = small_streaming_file()
   rng = random.Random(seed)
-  return _count(
-    (lambda file=mutate(whole, rng): _read_everything(file))
-    for _ in range(cases)
-  )
+
+  def case() -> bool:
+    change = rng.choice((mutate, mutate_model))
+    file = _sealed_again(change(whole, rng))
+    _read_everything(file)
+    return runtime.runs(file)
+
+  return _count(case for _ in range(cases))
 
 
 def fuzz_packages(cases: int, seed: int) -> FuzzCount:
   """Gives changed packages to the check; arguments as of `fuzz_files`."""
+  contents = small_package()
+  return _fuzz_archives(
+    cases, seed, lambda rng: _changed_package(contents, rng), check_package
+  )
+
+
+def fuzz_transports(cases: int, seed: int) -> FuzzCount:
+  """Gives changed archives to the reader; arguments as of `fuzz_files`."""
+  members = small_transport()
+  return _fuzz_archives(
+    cases, seed, lambda rng: _changed_transport(members, rng), read_transport
+  )
+
+
+def _fuzz_archives(
+  cases: int,
+  seed: int,
+  change: Callable[[random.Random], bytes],
+  read: Callable[[str], object],
+) -> FuzzCount:
   rng = random.Random(seed)
-  contents = _small_package()
   with tempfile.TemporaryDirectory() as folder:
-    path = os.path.join(folder, "package.zip")
+    path = os.path.join(folder, "archive.zip")
 
-    def cases_of() -> Iterator:
-      for _ in range(cases):
-        pathlib.Path(path).write_bytes(_changed_package(contents, rng))
-        yield lambda: check_package(path)
+    def case() -> None:
+      pathlib.Path(path).write_bytes(change(rng))
+      read(path)
 
-    return _count(cases_of())
+    return _count(case for _ in range(cases))
 
 
-def _count(cases: Iterator) -> FuzzCount:
+def _count(cases: Iterable[Callable[[], bool | None]]) -> FuzzCount:
   count = FuzzCount()
   for case in cases:
     started = time.process_time()
     count.cases += 1
     try:
-      case()
+      ran = case()
       count.passed += 1
+      count.run += ran is True
+      count.not_run += ran is False
     except InputError:
       count.refused += 1
     taken = time.process_time() - started
@@ -204,6 +290,15 @@ def _count(cases: Iterator) -> FuzzCount:
   return count
 
 
+def _sealed_again(file: bytes) -> bytes:
+  """Returns a file with its digest right, if its structure is sound."""
+  try:
+    read_flatbuffer(file)
+    return sealed(file)
+  except InputError:
+    return file
+
+
 def _read_everything(file: bytes) -> None:
   model = read_flatbuffer(file)
   signatures = read_signatures(model)
@@ -211,54 +306,25 @@ def _read_everything(file: bytes) -> None:
   flex_operations(file)
   for name in (LABELS, DESCRIPTION):
     read_metadata(file, name)
-  check_signatures(signatures, 4)
   check_seal(file)
-
-
-def _small_package() -> dict[str, bytes]:
-  model = small_streaming_file()
-  contents = {
-    "models/a.tflite": model,
-    "labels.txt": b" \nA\nB",
-    "model_card.md": b"# Model card\n",
-    "LICENSE": b"Apache-2.0\n",
-  }
-  index = {
-    "schema_version": 1,
-    "labels": [" ", "A", "B"],
-    "models": [
-      {
-        "recipe": "a",
-        "file": "models/a.tflite",
-        "signatures": read_signatures(read_flatbuffer(model)),
-      }
-    ],
-    "files": {},
-  }
-  contents[INDEX] = _indexed(index, contents)
-  return contents
-
-
-def _indexed(index: dict, contents: dict[str, bytes]) -> bytes:
-  """Returns the index with the sizes and hashes as they now are."""
-  index["files"] = {
-    name: {
-      "bytes": len(file),
-      "sha256": hashlib.sha256(file).hexdigest(),
-    }
-    for name, file in contents.items()
-    if name != INDEX
-  }
-  return json.dumps(index).encode()
+  check_signatures(signatures, 4)
 
 
 def _changed_package(contents: dict[str, bytes], rng: random.Random) -> bytes:
   changed = dict(contents)
   kind = rng.randrange(4)
   if kind == 0:
-    # A hostile model with hashes that are right.
-    changed["models/a.tflite"] = mutate(changed["models/a.tflite"], rng)
-    changed[INDEX] = _indexed(json.loads(changed[INDEX]), changed)
+    # A hostile model with all hashes right, its own too.
+    change = rng.choice((mutate, mutate_model))
+    model = _sealed_again(change(changed["models/a.tflite"], rng))
+    changed["models/a.tflite"] = model
+    index = json.loads(changed[INDEX])
+    if rng.random() < 0.5:
+      # Told as it is: what comes after is reached.
+      with contextlib.suppress(InputError):
+        signatures = read_signatures(read_flatbuffer(model))
+        index["models"][0]["signatures"] = signatures
+    changed[INDEX] = indexed(index, changed)
   elif kind == 1:
     changed[INDEX] = _changed_json(changed[INDEX], rng)
   elif kind == 2:
@@ -273,7 +339,6 @@ def _changed_package(contents: dict[str, bytes], rng: random.Random) -> bytes:
 def _changed_json(text: bytes, rng: random.Random) -> bytes:
   """Puts another kind of value somewhere into a JSON text."""
   value = json.loads(text)
-  odd = (None, True, -1, 2**70, 1e308, "", "../x", [], {}, [[]], "a" * 300)
   holder = value
   for _ in range(rng.randrange(1, 7)):
     if not isinstance(holder, (dict, list)) or not holder:
@@ -281,13 +346,33 @@ def _changed_json(text: bytes, rng: random.Random) -> bytes:
     keys = list(holder) if isinstance(holder, dict) else range(len(holder))
     key = rng.choice(list(keys))
     if rng.random() < 0.4:
-      holder[key] = rng.choice(odd)
+      holder[key] = rng.choice(_ODD_VALUES)
       break
     holder = holder[key]
   changed = json.dumps(value).encode()
   if rng.random() < 0.1:
     changed = b"[" * rng.randrange(100_000) + changed
   return mutate(changed, rng) if rng.random() < 0.3 else changed
+
+
+def _changed_transport(members: dict[str, bytes], rng: random.Random) -> bytes:
+  changed = dict(members)
+  kind = rng.randrange(4)
+  if kind == 0:
+    changed[LAYOUT] = _changed_json(changed[LAYOUT], rng)
+  elif kind == 1:
+    layout = json.loads(changed[LAYOUT])
+    holder = rng.choice([layout["pieces"], layout["kept_of"]])
+    place = rng.randrange(len(holder))
+    if isinstance(holder[place], list):
+      holder, place = holder[place], rng.randrange(1, 4)
+    holder[place] = rng.choice((0, 1, 2, 3, 4, 8, 16, 64, 255, *_INTERESTING))
+    changed[LAYOUT] = json.dumps(layout).encode()
+  elif kind == 2:
+    name = rng.choice(sorted(changed))
+    changed[name] = mutate(changed[name], rng)
+  archive = _zipped(changed)
+  return mutate(archive, rng) if kind == 3 else archive
 
 
 def _zipped(contents: dict[str, bytes]) -> bytes:
@@ -297,16 +382,3 @@ def _zipped(contents: dict[str, bytes]) -> bytes:
         archive.writestr(zipfile.ZipInfo(name), one)
     file.seek(0)
     return file.read()
-
-
-def _tensor(name, kind, shape, buffer=0) -> schema.TensorT:
-  tensor = schema.TensorT()
-  tensor.name, tensor.type, tensor.buffer = name, kind, buffer
-  tensor.shape = np.array(shape, np.int32)
-  return tensor
-
-
-def _entry(name: str, index: int) -> schema.TensorMapT:
-  entry = schema.TensorMapT()
-  entry.name, entry.tensorIndex = name.encode(), index
-  return entry

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import whole_file
-from tflite_export.flatbuffer import check_seal, read_flatbuffer
+from tflite_export.flatbuffer import read_flatbuffer
+from tflite_export.flatbuffer_seal import check_seal
 from tflite_export.model_card import MeasuredModel, write_model_card
 from tflite_export.package_check import (
   INDEX,

@@ -3,17 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from lingvo_lite.stage.errors import InputError
-from tflite_export.flatbuffer import (
-  LABELS,
-  check_seal,
-  read_flatbuffer,
-  read_metadata,
-)
+from tflite_export.flatbuffer import read_flatbuffer
+from tflite_export.flatbuffer_seal import LABELS, check_seal, read_metadata
 from tflite_export.package_files import (
-  MAX_FILE_BYTES,
+  MAX_TOTAL_BYTES,
   PackageFiles,
   open_package,
 )
@@ -36,13 +33,13 @@ class CheckedModel:
   Attributes:
     recipe: how it was compressed, its name in the package.
     file: its name in the package.
-    contents: the .tflite file.
+    size: of the .tflite file, bytes.
     chunk_samples: of a stream; None: it takes whole utterances only.
   """
 
   recipe: str
   file: str
-  contents: bytes
+  size: int
   chunk_samples: int | None
 
 
@@ -51,7 +48,8 @@ def check_package(path: str) -> list[CheckedModel]:
 
   Every file is listed, with its size and SHA-256, and no other is there; the
   models are sound flatbuffers of built-in operations with the signatures,
-  shapes and labels that the package tells. The hashes tell an accident; they do
+  shapes and labels that the package tells. One model at a time is in memory,
+  and all files together are bounded. The hashes tell an accident; they do
   not tell who made the package.
 
   Args:
@@ -64,7 +62,8 @@ def check_package(path: str) -> list[CheckedModel]:
     InputError: something is wrong; the package must not be used.
   """
   try:
-    return _check(open_package(path))
+    with open_package(path) as files:
+      return _check(files)
   except InputError as error:
     raise InputError(f"{path}: {error}") from None
 
@@ -82,9 +81,21 @@ def _check(files: PackageFiles) -> list[CheckedModel]:
       f"found {len(missing)} files missing and {len(unknown)} not listed (such"
       f" as {[*missing, *unknown][0]!r}), expected those of {INDEX}: {_MEND}"
     )
-  contents = {name: _read(files, name, listed[name]) for name in listed}
+  sizes = {name: _size(name, entry) for name, entry in listed.items()}
+  if sum(sizes.values()) > MAX_TOTAL_BYTES:
+    raise InputError(
+      f"found {sum(sizes.values())} bytes in all files, expected at most"
+      f" {MAX_TOTAL_BYTES}: {_MEND}"
+    )
+  for name in listed:
+    for _ in _blocks(files, name, listed[name]):
+      pass
   labels = _field(index, "labels", list)
-  if contents[LABELS_FILE] != _lines(labels):
+  told = _lines(labels)
+  # Its size is bounded by that of the index, where the same labels are.
+  if sizes[LABELS_FILE] != len(told) or told != b"".join(
+    _blocks(files, LABELS_FILE, listed[LABELS_FILE])
+  ):
     raise InputError(
       f"found other labels in {LABELS_FILE} than in {INDEX}, expected the same:"
       f" {_MEND}"
@@ -97,11 +108,13 @@ def _check(files: PackageFiles) -> list[CheckedModel]:
     if not isinstance(entry, dict):
       raise InputError(f"found a model that is no object in {INDEX}: {_MEND}")
     file = _field(entry, "file", str)
-    if file not in contents:
+    if file not in listed:
       raise InputError(
         f"found the model {file[:80]!r}, which is not in the package: {_MEND}"
       )
-    checked.append(_check_model(entry, file, contents[file], labels))
+    # Read once more, and compared with its hash once more.
+    contents = b"".join(_blocks(files, file, listed[file]))
+    checked.append(_check_model(entry, file, contents, labels))
   return checked
 
 
@@ -124,11 +137,12 @@ def _check_model(
     samples = check_signatures(signatures, len(labels) + 1)
   except InputError as error:
     raise InputError(f"{file}: {error}") from None
-  return CheckedModel(_field(entry, "recipe", str), file, contents, samples)
+  recipe = _field(entry, "recipe", str)
+  return CheckedModel(recipe, file, len(contents), samples)
 
 
 def _read_index(files: PackageFiles) -> dict[str, Any]:
-  text = files.read(INDEX, _MAX_INDEX_BYTES)
+  text = b"".join(files.blocks(INDEX, _MAX_INDEX_BYTES))
   try:
     index = json.loads(text)
   except (ValueError, RecursionError):
@@ -144,23 +158,32 @@ def _read_index(files: PackageFiles) -> dict[str, Any]:
   return index
 
 
-def _read(files: PackageFiles, name: str, listed: Any) -> bytes:
+def _size(name: str, listed: Any) -> int:
   if not isinstance(listed, dict):
     raise InputError(f"found no size and hash of {name!r}, expected: {_MEND}")
   size = _field(listed, "bytes", int)
-  if not 0 <= size <= MAX_FILE_BYTES:
+  if not 0 <= size <= MAX_TOTAL_BYTES:
     raise InputError(
       f"found {str(size)[:20]} bytes for {name!r}, expected at most"
-      f" {MAX_FILE_BYTES}: {_MEND}"
+      f" {MAX_TOTAL_BYTES}: {_MEND}"
     )
-  contents = files.read(name, size)
-  digest = hashlib.sha256(contents).hexdigest()
-  if len(contents) != size or digest != listed.get("sha256"):
+  return size
+
+
+def _blocks(
+  files: PackageFiles, name: str, listed: dict[str, Any]
+) -> Iterator[bytes]:
+  """Yields a file in pieces; at its end, whether it is as it was packed."""
+  size, digest = 0, hashlib.sha256()
+  for block in files.blocks(name, listed["bytes"]):
+    size += len(block)
+    digest.update(block)
+    yield block
+  if size != listed["bytes"] or digest.hexdigest() != listed.get("sha256"):
     raise InputError(
       f"found {name!r} changed (its size or SHA-256 does not match), expected"
       f" it as it was packed: {_MEND}"
     )
-  return contents
 
 
 def _field(values: dict[str, Any], name: str, kind: type) -> Any:

@@ -1,15 +1,18 @@
 """The files of a package, in a folder or a zip archive, bounded in size."""
 
+import contextlib
 import os
 import re
 import stat
-import zipfile
+from collections.abc import Iterator
 from typing import Protocol
 
 from lingvo_lite.stage.errors import InputError
+from tflite_export.bounded_zip import BoundedZip, bounded_blocks
 
 MAX_FILES = 256
-MAX_FILE_BYTES = 1 << 30
+MAX_TOTAL_BYTES = 1 << 30
+"""Of all files of a package together, unfolded."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
 
 
@@ -23,8 +26,8 @@ class PackageFiles(Protocol):
       InputError: a name, or how many there are, is not a package's.
     """
 
-  def read(self, name: str, max_bytes: int) -> bytes:
-    """Returns a file.
+  def blocks(self, name: str, max_bytes: int) -> Iterator[bytes]:
+    """Yields a file in pieces of bounded size.
 
     Raises:
       InputError: it is missing, damaged or larger than `max_bytes`.
@@ -52,68 +55,51 @@ class FolderFiles:
       _check_count(len(found))
     return _checked_names(found)
 
-  def read(self, name: str, max_bytes: int) -> bytes:
+  def blocks(self, name: str, max_bytes: int) -> Iterator[bytes]:
     try:
       with open(os.path.join(self._path, *name.split("/")), "rb") as file:
-        contents = file.read(max_bytes + 1)
+        yield from bounded_blocks(file, name, max_bytes)
     except OSError as error:
       raise InputError(
         f"found no readable {name!r} ({error.strerror}), expected it: get the"
         " package again"
       ) from None
-    return _bounded(name, contents, max_bytes)
 
 
 class ZipFiles:
   """A package that is a zip archive."""
 
   def __init__(self, path: str):
-    try:
-      self._archive = zipfile.ZipFile(path)
-      self._members = self._archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-      raise InputError(
-        "found a damaged zip archive, expected a package: get it again"
-      ) from None
+    self._archive = BoundedZip(path, MAX_FILES, MAX_TOTAL_BYTES)
+
+  def close(self) -> None:
+    """Closes the archive."""
+    self._archive.close()
 
   def names(self) -> list[str]:
-    _check_count(len(self._members))
-    names = [member.filename for member in self._members]
-    if len(set(names)) != len(names):
-      raise InputError("found a file twice in the archive, expected each once")
-    return _checked_names(names)
+    return _checked_names(self._archive.names)
 
-  def read(self, name: str, max_bytes: int) -> bytes:
-    try:
-      with self._archive.open(name) as file:
-        # Not by the size that the archive claims: it may unfold to more.
-        contents = file.read(max_bytes + 1)
-    except KeyError:
-      raise InputError(
-        f"found no {name!r}, expected it: get the package again"
-      ) from None
-    except Exception as error:  # zlib, lzma and bz2 each have their own.
-      raise InputError(
-        f"found {name!r} damaged ({type(error).__name__}), expected it whole:"
-        " get the package again"
-      ) from None
-    return _bounded(name, contents, max_bytes)
+  def blocks(self, name: str, max_bytes: int) -> Iterator[bytes]:
+    return self._archive.blocks(name, max_bytes)
 
 
-def open_package(path: str) -> PackageFiles:
+@contextlib.contextmanager
+def open_package(path: str) -> Iterator[PackageFiles]:
   """Opens a folder or an archive, reading nothing of its contents yet.
 
   Raises:
     InputError: there is none.
   """
   if os.path.isdir(path):
-    return FolderFiles(path)
-  if os.path.isfile(path):
-    return ZipFiles(path)
-  raise InputError(
-    f"found nothing at {path}, expected a package (a folder or a .zip): check"
-    " the path"
-  )
+    yield FolderFiles(path)
+  elif os.path.isfile(path):
+    with contextlib.closing(ZipFiles(path)) as files:
+      yield files
+  else:
+    raise InputError(
+      f"found nothing at {path}, expected a package (a folder or a .zip): check"
+      " the path"
+    )
 
 
 def _checked_names(names: list[str]) -> list[str]:
@@ -132,12 +118,3 @@ def _check_count(count: int) -> None:
       f"found {count} files, expected at most {MAX_FILES}: this is no package"
       " of this project"
     )
-
-
-def _bounded(name: str, contents: bytes, max_bytes: int) -> bytes:
-  if len(contents) > max_bytes:
-    raise InputError(
-      f"found more than {max_bytes} bytes in {name!r}, expected no more: get"
-      " the package again"
-    )
-  return contents

@@ -5,19 +5,20 @@ import json
 import os
 import pathlib
 import shutil
+import tracemalloc
 import zipfile
 
 import numpy as np
 from absl.testing import absltest
+from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.stage.errors import InputError
 from tflite_export.accuracy import Accuracy
-from tflite_export.flatbuffer import check_seal, read_flatbuffer, seal
-from tflite_export.fuzzing import (
-  fuzz_files,
-  fuzz_packages,
-  small_streaming_file,
-)
+from tflite_export.flatbuffer import read_flatbuffer, seal
+from tflite_export.flatbuffer_seal import check_seal
+from tflite_export.fuzz_runtime import RuntimeProcess
+from tflite_export.fuzz_samples import small_streaming_file
+from tflite_export.fuzzing import fuzz_files, fuzz_packages
 from tflite_export.model_card import MeasuredModel
 from tflite_export.package import build_package
 from tflite_export.package_check import check_package
@@ -79,7 +80,7 @@ class PackageTest(absltest.TestCase):
     for path in (folder, archive):
       models = check_package(path)
       self.assertEqual([m.recipe for m in models], ["float32", "int8"])
-      self.assertEqual(models[0].contents, self.model)
+      self.assertEqual(models[0].size, len(self.model))
       self.assertEqual(models[1].chunk_samples, 1280)
     with zipfile.ZipFile(archive) as found:
       for name in found.namelist():
@@ -179,14 +180,57 @@ class PackageTest(absltest.TestCase):
     def huge(model):
       model.subgraphs[0].tensors[0].shape = np.array([1, 2**30], np.int32)
 
+    def unready(model):
+      model.subgraphs[0].operators[0].inputs = np.array([6], np.int32)
+
+    def twice(model):
+      model.subgraphs[0].operators *= 2
+
+    def few(model):
+      model.subgraphs[0].operators[1].inputs = np.array([9], np.int32)
+
+    def idle(model):
+      del model.subgraphs[0].operators[1]
+
+    def others_options(model):
+      model.operatorCodes[0].builtinCode = 45  # STRIDED_SLICE
+      model.operatorCodes[0].deprecatedBuiltinCode = 45
+      model.subgraphs[0].operators[0].inputs = np.array([2] * 4, np.int32)
+
+    def narrow(model):
+      model.subgraphs[0].tensors[8].type = schema.TensorType.INT4
+
+    def large(model):
+      fill = model.subgraphs[0].operators[1]
+      sizes = model.subgraphs[0].tensors[fill.inputs[0]].buffer
+      model.buffers[sizes].data = np.array([2**30], "<i4").view(np.uint8)
+
+    def counted(model):
+      others_options(model)
+      model.operatorCodes[0].builtinCode = 88  # UNPACK
+      model.operatorCodes[0].deprecatedBuiltinCode = 88
+      squeeze = model.subgraphs[0].operators[0]
+      squeeze.inputs = np.array([2], np.int32)
+      squeeze.builtinOptionsType = schema.BuiltinOptions.UnpackOptions
+      squeeze.builtinOptions = schema.UnpackOptionsT()
+      squeeze.builtinOptions.num = 7
+
     replace(changed(lambda model: None))
     self.assertLen(check_package(out), 2)
     for change, words in (
       (operation, "operation 32"),
-      (tensor, "tensor 99 of 8"),
+      (tensor, "tensor 99 of 17"),
       (signature, "other signatures"),
       (constant, "24 bytes for a constant"),
       (huge, "elements"),
+      (unready, "read before it is computed"),
+      (twice, "computed twice"),
+      (few, "1 inputs or outputs of FILL"),
+      (idle, "output nothing computes"),
+      (others_options, "STRIDED_SLICE with options of the kind 30"),
+      (narrow, "SQUEEZE from types .0. to .17."),
+      (large, "FILL to .1073741824"),
+      (counted, "1 tensors of UNPACK, whose options say 7"),
     ):
       replace(changed(change))
       self.assert_refused(out, words)
@@ -206,12 +250,81 @@ class PackageTest(absltest.TestCase):
     self.assert_refused(str(whole), "found 300 files")
     self.assert_refused(os.path.join(self.folder, "none"), "found nothing")
 
+  def test_an_archive_that_unfolds_without_end_is_refused(self):
+    bomb = pathlib.Path(self.folder, "bomb.zip")
+    block = bytes(1 << 20)
+
+    def write(files, blocks, **index):
+      listed = {}
+      with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in files:
+          with archive.open(name, "w") as member:
+            for _ in range(blocks):
+              member.write(block)
+          listed[name] = {"bytes": blocks << 20, "sha256": _sha256(blocks)}
+        index = {"schema_version": 1, "files": listed, **index}
+        archive.writestr("package.json", json.dumps(index))
+      return os.path.getsize(bomb)
+
+    def _sha256(blocks):
+      return hashlib.sha256(block * blocks).hexdigest()
+
+    needed = ["labels.txt", "model_card.md", "LICENSE"]
+    names = [*needed, *(f"models/{n}.tflite" for n in range(97))]
+    # 200 MB in 200 kB.
+    self.assertLess(write(names, 2), 300_000)
+    self.assert_refused(str(bomb), "unfolds to 2097")
+    # The sizes that it claims are small: it is told at the first file.
+    folded = bomb.read_bytes()
+    for claimed in (1, 2**31 - 1):
+      bomb.write_bytes(
+        folded.replace(
+          (2 << 20).to_bytes(4, "little"), claimed.to_bytes(4, "little")
+        )
+      )
+      self.assert_refused(str(bomb), "unfolds to|changed|damaged|more than")
+    # A list of files that takes much more memory than its 5 MB.
+    with zipfile.ZipFile(bomb, "w") as archive:
+      for number in range(60_000):
+        archive.writestr(f"{number:05}", b"")
+    tracemalloc.start()
+    self.assert_refused(str(bomb), "damaged zip")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    self.assertLess(peak, 2 << 20)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_LZMA) as archive:
+      archive.writestr("package.json", b"{}")
+    self.assert_refused(str(bomb), "folded by method 14")
+    # All files together count, also those of a folder.
+    out = self.build("a")
+    path = pathlib.Path(out, "package.json")
+    index = json.loads(path.read_text())
+    for one in index["files"].values():
+      one["bytes"] = 1 << 28
+    path.write_text(json.dumps(index))
+    self.assert_refused(out, "bytes in all files")
+
   def test_fuzzed_files_and_packages_get_an_error_or_pass(self):
     check_seal(self.model)
-    for count in (fuzz_files(3000, 77), fuzz_packages(300, 77)):
+    with RuntimeProcess() as runtime:
+      self.assertTrue(runtime.runs(self.model))
+      files = fuzz_files(800, 77, self.model, runtime)
+    for count in (files, fuzz_packages(300, 77)):
       self.assertEqual(count.refused + count.passed, count.cases)
       self.assertGreater(count.refused, 0.5 * count.cases)
       self.assertLess(count.slowest_s, 5.0)
+    # Not all of them fall at the digest.
+    self.assertGreater(files.run, 100)
+    self.assertEqual(files.run + files.not_run, files.passed)
+
+  def test_a_crash_of_the_runtime_is_told_with_its_file(self):
+    with RuntimeProcess() as runtime:
+      runtime._process.kill()
+      with self.assertRaisesRegex(RuntimeError, "status -9 by .*hostile-") as e:
+        runtime.runs(self.model)
+    kept = pathlib.Path(str(e.exception).rpartition(" ")[2])
+    self.assertEqual(kept.read_bytes(), self.model)
+    kept.unlink()
 
   def test_speaker_groups_are_read(self):
     path = pathlib.Path(self.folder, "SPEAKERS.TXT")

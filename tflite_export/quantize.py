@@ -24,6 +24,7 @@ from ai_edge_quantizer.algorithms.uniform_quantize import (
   naive_min_max_quantize,
 )
 
+from lingvo_lite.quantization.grid import Grid, channel_axis
 from lingvo_lite.stage.errors import InputError
 from tflite_export.flatbuffer import (
   constants,
@@ -31,7 +32,6 @@ from tflite_export.flatbuffer import (
   read_flatbuffer,
   write_flatbuffer,
 )
-from tflite_export.qat.grid import Grid, channel_axis
 from tflite_export.quiet import quiet_standard_error
 
 _ALGORITHM = algorithm_manager.AlgorithmName.DEQUANTIZED_WEIGHT_RECOVERY

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from lingvo_lite.quantization.grid import find_grid, search_clips
 from lingvo_lite.stage.errors import InputError
 from tflite_export.distillation import distillation_loss
 from tflite_export.pruning.mask_schedule import keep_largest
-from tflite_export.qat.grid import find_grid, search_clips
 
 _BITS = (2, 4, 8)
 

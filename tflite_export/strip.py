@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tflite_export.qat.grid import find_grid, short_floats
+from lingvo_lite.quantization.grid import find_grid, short_floats
 from tflite_export.qat.quantizers import (
   KernelRule,
   leaf_name,

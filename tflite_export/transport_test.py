@@ -185,7 +185,7 @@ class TransportTest(parameterized.TestCase):
       read_transport(path)
 
   def test_fuzzed_archives_get_an_error_or_pass(self):
-    count = fuzz_transports(3000, 7)
+    count = fuzz_transports(2000, 7)
     self.assertEqual(count.refused + count.passed, count.cases)
     self.assertGreater(count.refused, 0.5 * count.cases)
     self.assertGreater(count.passed, 0)

@@ -1,4 +1,4 @@
-// What needs no Android: runs and is tested on any JVM.
+// What needs no Android: runs on any JVM.
 plugins {
   id("org.jetbrains.kotlin.jvm")
 }

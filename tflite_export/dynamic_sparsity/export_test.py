@@ -63,6 +63,11 @@ def _spoken():
 def _dynamic():
   tf.keras.utils.set_random_seed(0)
   model = build_ctc_model(_CONFIG)
+  # As after training: the converter moves the offsets of norms about.
+  draw = np.random.default_rng(0)
+  for weight in model.trainable_variables:
+    if len(weight.shape) == 1:
+      weight.assign_add(draw.normal(0, 0.3, weight.shape).astype(np.float32))
   layers = find_block_layers(model, _LEVELS.block)
   return prune_dynamic(model, _LEVELS, uniform_sparsity(layers.sparse, _LEVELS))
 
@@ -117,7 +122,7 @@ class ExportTest(absltest.TestCase):
     # Also what stays dense beside the sparse: int8, in the same graph.
     self.assertIn("block_00/attention/query", self.dynamic.dense_layers)
     for row in self.figures["levels"]:
-      self.assertLess(row["parity"]["relative_error"], 0.1, row["level"])
+      self.assertLess(row["parity"]["relative_error"], 0.03, row["level"])
       self.assertEqual(row["parity"]["utterances"], 3)
 
   def test_sparse_kernels_run(self):

@@ -12,12 +12,17 @@ if they were the dense matrix, and computes nonsense in silence. A file has
 usually one code an operator, of the highest version that any use needs: so it
 comes that dense int8 (version 9 and above) beside sparse int8 gives wrong
 numbers. Two codes give right ones; parity is checked all the same.
+
+The converter adds the offset of a norm into the bias of the matrix behind it,
+through all of its weights. A level that drops some needs a bias of its own:
+`_level_bias`.
 """
 
 import copy
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from lingvo_lite.dynamic_sparsity.dynamic_model import DynamicModel
@@ -64,6 +69,7 @@ def expand_levels(
     )
   layers = _find_layers(base, dynamic)
   written: dict[tuple[str, bytes], schema.TensorT] = {}
+  biases: dict[tuple[str, bytes], schema.TensorT] = {}
   for name, sparsity in signatures.items():
     level = copy.copy(graph)
     level.tensors = list(graph.tensors)
@@ -80,7 +86,17 @@ def expand_levels(
       key = (layer, b"" if not is_sparse else np.packbits(kept).tobytes())
       if key not in written:
         written[key] = _integer_tensor(model, old, kernel, layer, is_sparse)
+        if is_sparse:
+          bias = _level_bias(
+            base, operator, graph, dynamic.model, layer, kernel
+          )
+          if bias is not None:
+            biases[key] = _float_tensor(
+              model, graph.tensors[operator.inputs[2]], bias
+            )
       level.tensors[place] = written[key]
+      if key in biases:
+        level.tensors[operator.inputs[2]] = biases[key]
       operator.opcodeIndex = codes[
         _SPARSE_VERSION if is_sparse else _DENSE_VERSION
       ]
@@ -176,6 +192,67 @@ def _integer_tensor(
   return tensor
 
 
+def _level_bias(
+  base: schema.ModelT,
+  operator: schema.OperatorT,
+  graph: schema.SubGraphT,
+  keras: tf.keras.Model,
+  layer: str,
+  kept: np.ndarray,
+) -> np.ndarray | None:
+  """Returns the bias of a level; None: the file's is right for all levels.
+
+  The file has `bias + W offset` where Keras has a norm with that offset in
+  front of the layer; what the level drops of W is taken out of it again.
+
+  Args:
+    base: the converted file.
+    operator: the fully connected operation.
+    graph: its graph.
+    keras: the model that was converted.
+    layer: the name of the layer there.
+    kept: float32[outputs, inputs], the file's matrix without what the level
+      drops.
+
+  Raises:
+    InputError: the file has neither the bias of Keras nor that sum.
+  """
+  if len(operator.inputs) < 3 or operator.inputs[2] < 0:
+    return None
+  found = _vector(base, graph.tensors[operator.inputs[2]])
+  whole = _kernel(base, graph.tensors[operator.inputs[1]])
+  dense = keras.get_layer(layer)
+  own = dense.kernel.numpy().T
+  largest = np.unravel_index(np.abs(own).argmax(), own.shape)
+  factor = whole[largest] / own[largest]
+  plain = (
+    factor * dense.bias.numpy() if dense.use_bias else np.zeros_like(found)
+  )
+  if np.allclose(found, plain, rtol=0, atol=_TOLERANCE):
+    return None
+  norm = dense.input._keras_history.layer
+  offset = norm.beta.numpy() if hasattr(norm, "beta") else 0.0 * whole[0]
+  if not np.allclose(found, plain + whole @ offset, rtol=1e-4, atol=1e-4):
+    raise InputError(
+      f"found a bias of {layer} in the converted file that is neither Keras's"
+      " nor with the norm in front of it added, expected one of them: this is a"
+      " fault of the exporter, please report it"
+    )
+  return found - (whole - kept) @ offset
+
+
+def _float_tensor(
+  model: schema.ModelT, old: schema.TensorT, values: np.ndarray
+) -> schema.TensorT:
+  """Adds a constant of floats and returns its tensor."""
+  tensor = copy.copy(old)
+  buffer = schema.BufferT()
+  buffer.data = values.astype(np.float32).view(np.uint8)
+  tensor.buffer = len(model.buffers)
+  model.buffers.append(buffer)
+  return tensor
+
+
 def _drop_unused(model: schema.ModelT) -> None:
   """Empties the buffers that no tensor refers to."""
   used = {
@@ -185,6 +262,12 @@ def _drop_unused(model: schema.ModelT) -> None:
     buffer if index in used else schema.BufferT()
     for index, buffer in enumerate(model.buffers)
   ]
+
+
+def _vector(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+  """Returns float32[outputs]."""
+  data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+  return data.view(np.float32)
 
 
 def _kernel(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:

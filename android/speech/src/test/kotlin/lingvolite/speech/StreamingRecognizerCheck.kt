@@ -21,7 +21,10 @@ private fun check(found: Any?, expected: Any?) {
   if (found != expected) throw AssertionError("found $found, expected $expected")
 }
 
-/** Run by the project's test suite, which knows no test framework for the JVM. */
+/**
+ * Run by `tflite_export/android_speech_test.py` where there are kotlinc and java,
+ * which is not so on a machine that only has what the project installs.
+ */
 fun main() {
   val labels = listOf(" ", "A", "B")
   val sound = ShortArray(37) { it.toShort() }
