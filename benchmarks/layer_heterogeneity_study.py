@@ -96,7 +96,6 @@ FULL = StudySize(
   central_runs=(
     CentralRun("tiny", "group", 0, 1000),
     CentralRun("tiny", "group", 1, 1000),
-    CentralRun("tiny", "group", 2, 1000),
     CentralRun("tiny", "layer", 0, 1000),
     CentralRun("tiny", "batch", 0, 1000),
     CentralRun("tiny_deep", "group", 0, 1000),

@@ -23,9 +23,6 @@ _CHANGED: tuple[tuple[int, tuple[int, int] | None], ...] = (
 # What is harmed more takes longer to heal; what has healed and is hardly harmed
 # by its grid would only be stirred up again.
 _LOW_RATE, _RATE, _HIGH_RATE = 1e-4, 3e-4, 1e-3
-# The paper's bargain, which the targets are about, trains its grid for longer.
-BARGAIN = (4, (2, 4))
-_BARGAIN_STEPS = 3
 
 
 def ladder(steps: int, healing_steps: int, quick: bool) -> list[Recipe]:
@@ -43,8 +40,6 @@ def ladder(steps: int, healing_steps: int, quick: bool) -> list[Recipe]:
     if quick and kept_of != (2, 4) or quick and bits not in (None, 4):
       continue
     aware_steps = healing_steps if bits is None else steps
-    if (bits, kept_of) == BARGAIN:
-      aware_steps = _BARGAIN_STEPS * steps
     for aware in (False, True):
       recipes.append(ladder_recipe(bits, kept_of, aware_steps if aware else 0))
   # As small as int4_2of4, but each layer is given what it needs.
@@ -67,8 +62,7 @@ def ladder_recipe(
   if bits == 2 or (bits is None and kept_of is not None):
     rate = _HIGH_RATE
   else:
-    short = kept_of is not None and (bits, kept_of) != BARGAIN
-    rate = _LOW_RATE if short else _RATE
+    rate = _RATE if kept_of is None else _LOW_RATE
   return Recipe(
     ladder_name(bits, kept_of, bool(steps)),
     weight_bits=bits,
