@@ -116,8 +116,8 @@ def main(argv: Sequence[str]) -> None:
         claims=claims_of(rows),
       )
     draw_figures(images, rows, study.importance())
-  for name, seconds in study.seconds.items():
-    logging.info("%s: %.1f min", name, seconds / 60)
+  for name, each in study.seconds.items():
+    logging.info("%s: %.1f min", name, each / 60)
   print(study_tables(rows))
   print(claims_table(claims_of(rows)))
   logging.info("written to %s and %s", path, images)

@@ -64,7 +64,7 @@ def small_streaming_file() -> bytes:
   squeeze.builtinOptions.squeezeDims = np.array([0], np.int32)
   graph.operators.append(squeeze)
   for output in range(3, 7):
-    kind = tensors[output].type
+    kind = int(tensors[output].type)
     value = np.zeros(1, np.int32)  # As bits, a float's zero too.
     graph.operators.append(
       _operator(
