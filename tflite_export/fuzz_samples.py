@@ -64,14 +64,14 @@ def small_streaming_file() -> bytes:
   squeeze.builtinOptions.squeezeDims = np.array([0], np.int32)
   graph.operators.append(squeeze)
   for output in range(3, 7):
-    kind = int(tensors[output].type)
+    output_type = int(tensors[output].type)
     value = np.zeros(1, np.int32)  # As bits, a float's zero too.
     graph.operators.append(
       _operator(
         1,
         [
           _constant(model, tensors, tensors[output].shape),
-          _constant(model, tensors, value, kind, []),
+          _constant(model, tensors, value, output_type, []),
         ],
         [output],
       )
