@@ -146,14 +146,26 @@ def _agreement(rows: Sequence[Row]) -> str:
 def _churn(rows: Sequence[Row]) -> str:
   lines = []
   for row in rows:
-    found = row["agreement"]["mean"]
-    interval = "all matter alike"
-    if found["rho"] is not None:
-      interval = (
-        f"{found['rho']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-      )
-    lines.append([row["run"], interval])
-  return _table(("churn of", "Spearman with the rise in WER, 95%"), lines)
+    cells = []
+    for measure in ("mean", "distance"):
+      found = row["agreement"].get(measure)
+      if found is None:
+        cells.append("")
+      elif found["rho"] is None:
+        cells.append("all matter alike")
+      else:
+        cells.append(
+          f"{found['rho']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+        )
+    lines.append([row["run"], *cells])
+  return _table(
+    (
+      "run",
+      "churn: Spearman with the rise in WER, 95%",
+      "distance from the beginning: the same",
+    ),
+    lines,
+  )
 
 
 def _plan(row: Row) -> str:

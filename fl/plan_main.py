@@ -58,7 +58,7 @@ _CHURN = flags.DEFINE_string(
   "churn",
   None,
   "Instead of --importance: churn.json of the run that ended in the model,"
-  " written by //fl:churn. What moved least shrinks first.",
+  " written by //fl:churn. What came least far shrinks first.",
 )
 _MODEL = flags.DEFINE_string(
   "model", None, "Folder with the model.keras to train.", required=True

@@ -94,7 +94,8 @@ def read_churn(
     groups: names of its width groups.
 
   Returns:
-    The mean churn of each group.
+    Of each group, how far it came from where the run began (which is what goes
+    with importance), if the file has it; of a federated run, the mean churn.
 
   Raises:
     InputError: the file is missing or damaged, or about another model or run.
@@ -102,7 +103,8 @@ def read_churn(
   values = read_json(path, "churn (churn.json)")
   mend = "measure this model's run with //fl:churn"
   try:
-    mean = {name: float(values["mean"][name]) for name in groups}
+    moved = values.get("distance", values["mean"])
+    moved = {name: float(moved[name]) for name in groups}
     found, digest = dict(values["model"]), str(values["model_sha256"])
   except (KeyError, TypeError, ValueError) as error:
     raise InputError(
@@ -115,7 +117,7 @@ def read_churn(
       f"found {path} to be about a run that ended in a model.keras with SHA-256"
       f" {digest[:12]}, expected {model_sha256[:12]}: {mend}"
     )
-  return mean
+  return moved
 
 
 def last_model(training_path: str) -> str:

@@ -64,6 +64,18 @@ class ChurnFileTest(absltest.TestCase):
     self.assertEqual(
       read_churn(path, _MODEL, "abc", groups), {"block_00/conv": 0.2}
     )
+    central = self.write(
+      "central.json",
+      {
+        "model": _MODEL,
+        "model_sha256": "abc",
+        "mean": {"block_00/conv": 0.2},
+        "distance": {"block_00/conv": 0.7},
+      },
+    )
+    self.assertEqual(
+      read_churn(central, _MODEL, "abc", groups), {"block_00/conv": 0.7}
+    )
     for model, digest, names, reason in (
       ({**_MODEL, "d_model": 16}, "abc", groups, "with d_model 8, expected 16"),
       (_MODEL, "abd", groups, "SHA-256 abc, expected abd"),
