@@ -317,6 +317,12 @@ class PackageTest(absltest.TestCase):
     self.assertGreater(files.run, 100)
     self.assertEqual(files.run + files.not_run, files.passed)
 
+  def test_fuzzing_a_file_that_is_refused_unchanged_is_told(self):
+    broken = bytearray(self.model)
+    broken[4:8] = b"XXXX"
+    with RuntimeProcess() as runtime, self.assertRaises(InputError):
+      fuzz_files(1, 0, bytes(broken), runtime)
+
   def test_a_crash_of_the_runtime_is_told_with_its_file(self):
     with RuntimeProcess() as runtime:
       runtime._process.kill()

@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
+from absl.testing import absltest, parameterized
 
 from lingvo_lite.audio.log_mel import LogMel
 from lingvo_lite.decoding.prefix_beam import BeamConfig
@@ -18,6 +18,9 @@ from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export.compress import compress
 from tflite_export.export import export
+from tflite_export.fuzz_model import exported_file
+from tflite_export.fuzz_runtime import RuntimeProcess
+from tflite_export.fuzzing import fuzz_files
 from tflite_export.interpreter import Recognizer
 from tflite_export.recipes import RECIPES
 from tflite_export.streaming_model import build_streamer
@@ -266,6 +269,15 @@ class StreamingFileTest(tf.test.TestCase):
     for again in (stream.finish, lambda: stream.accept(_sound(1))):
       with self.assertRaises(InputError):
         again()
+
+
+class FuzzTest(absltest.TestCase):
+  def test_changes_of_an_exported_file_get_past_its_digest_and_run(self):
+    with RuntimeProcess() as runtime:
+      count = fuzz_files(40, 0, exported_file(), runtime)
+    self.assertEqual(count.cases, 40)
+    self.assertGreater(count.refused, 0)
+    self.assertGreater(count.run, 0)
 
 
 if __name__ == "__main__":
