@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jiwer
+import numpy as np
 import tensorflow as tf
 
 from benchmarks.usm_lite_ladder import healed_of
@@ -15,14 +16,12 @@ from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
 from tflite_export.compress import CompressedModel, compress
 from tflite_export.compressed_file import load_compressed, save_compressed
-from tflite_export.export import export
+from tflite_export.export import export, with_static_name
 from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.recipes import Recipe
 from tflite_export.speech import SpokenUtterance
 
 Batches = Callable[[], Iterable[dict[str, tf.Tensor]]]
-
-_PARITY_UTTERANCES = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +33,8 @@ class Setting:
     config: its configuration.
     model_sha256: of its file.
     make_batches: the server's training speech, endless.
+    known_speech: float32[S] each, of the server's speakers: files are compared
+      with Keras on it, and static ranges are set by it.
     evaluation: speech of unseen speakers.
     held_out_wer: from a model of the same shape to its word error rate on
       held-out speech of the server.
@@ -46,6 +47,7 @@ class Setting:
   config: ConformerConfig
   model_sha256: str
   make_batches: Batches
+  known_speech: Sequence[np.ndarray]
   evaluation: Sequence[SpokenUtterance]
   held_out_wer: Callable[[tf.keras.Model], float]
   folder: str
@@ -97,42 +99,51 @@ def ladder_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     compress_s = time.monotonic() - started
     path = setting.tflite(recipe)
     save_compressed(compressed, setting.config, os.path.dirname(path))
-    speech = [one.pcm for one in setting.evaluation[:_PARITY_UTTERANCES]]
     figures = export(
-      compressed,
-      setting.config,
-      speech,
-      "synthetic speech",
-      path,
+      compressed, setting.config, setting.known_speech, "synthetic speech", path
     )
-    texts = transcribe_all(
-      path, setting.evaluation, setting.workers, recipe.name
-    )
-    references = [one.utterance.transcript for one in setting.evaluation]
-    found = accuracy(references, texts)
+    recognized = _recognized(setting, path)
     return {
       "bits": recipe.weight_bits,
       "kept_of": recipe.kept_of,
       "fine_tune_steps": recipe.fine_tune_steps,
       "compress_s": round(compress_s, 1),
-      "wer": round(found.wer, 5),
-      "wer_interval": [round(end, 5) for end in found.wer_interval],
-      "cer": round(found.cer, 5),
-      **{
-        key: figures[key]
-        for key in ("bytes", "gzip_bytes", "transport_bytes", "bytes_by_kind")
-      },
+      **_figures(figures, recognized),
       "float_bytes": sum(row["bytes"] for row in figures["stays_float"]),
       "peak_rss_bytes": peak_rss_bytes(path),
-      "relative_error_vs_keras": round(figures["parity"]["relative_error"], 5),
       "bits_by_layer": compressed.bits_by_layer if recipe.mean_bits else {},
       "pruned_layers": len(compressed.pruned_layers),
       **_on_held_out(setting, compressed),
-      "edits": [_edits(*pair) for pair in zip(references, texts, strict=True)],
-      "utterance_words": [len(text.split()) for text in references],
+      "edits": [_edits(*pair) for pair in recognized],
+      "utterance_words": [len(text.split()) for text, _ in recognized],
     }
 
   return setting.kept(recipe, "ladder", make)
+
+
+def static_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
+  """Returns the figures of a rung's file with static activations.
+
+  Args:
+    setting: whose ladder has the rung.
+    recipe: of the rung, compressed already.
+  """
+  rung = os.path.dirname(setting.tflite(recipe))
+  compressed = with_static_name(load_compressed(rung)[0])
+
+  def make() -> dict[str, Any]:
+    path = setting.tflite(compressed.recipe)
+    figures = export(
+      compressed,
+      setting.config,
+      setting.known_speech,
+      "synthetic speech",
+      path,
+      static_activations=True,
+    )
+    return {"of": recipe.name, **_figures(figures, _recognized(setting, path))}
+
+  return setting.kept(compressed.recipe, "static", make)
 
 
 def choice_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
@@ -143,6 +154,32 @@ def choice_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     return _on_held_out(setting, compressed)
 
   return setting.kept(recipe, "choice", make)
+
+
+def _recognized(setting: Setting, path: str) -> list[tuple[str, str]]:
+  """Returns what was said and what a file makes of it, in pairs."""
+  name = os.path.basename(path)
+  texts = transcribe_all(path, setting.evaluation, setting.workers, name)
+  references = [one.utterance.transcript for one in setting.evaluation]
+  return list(zip(references, texts, strict=True))
+
+
+def _figures(
+  exported: dict[str, Any], recognized: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+  found = accuracy(
+    [reference for reference, _ in recognized], [text for _, text in recognized]
+  )
+  return {
+    "wer": round(found.wer, 5),
+    "wer_interval": [round(end, 5) for end in found.wer_interval],
+    "cer": round(found.cer, 5),
+    **{
+      key: exported[key]
+      for key in ("bytes", "gzip_bytes", "transport_bytes", "bytes_by_kind")
+    },
+    "relative_error_vs_keras": round(exported["parity"]["relative_error"], 5),
+  }
 
 
 def _on_held_out(

@@ -88,6 +88,11 @@ def ladder_name(
   return f"{base}{kept}_{'aware' if aware else 'rounded'}"
 
 
+# Which of the ladder are exported with static activations as well.
+STATIC = tuple(
+  ladder_name(bits, kept_of, True)
+  for bits, kept_of in ((8, None), (4, None), (4, (2, 4)))
+)
 CHANGED = tuple(ladder_name(*each, True) for each in _CHANGED)
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
@@ -26,12 +27,14 @@ from benchmarks.usm_lite_cell import (
   Setting,
   choice_row,
   ladder_row,
+  static_row,
 )
 from benchmarks.usm_lite_claims import claims, difference_interval
 from benchmarks.usm_lite_figure import write_figure
 from benchmarks.usm_lite_grids import grid_rows
 from benchmarks.usm_lite_ladder import (
   BASELINE,
+  STATIC,
   choices,
   ladder,
 )
@@ -71,7 +74,7 @@ _MODEL = flags.DEFINE_string(
 _STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
 _HEALING_STEPS = flags.DEFINE_integer(
   "healing_steps",
-  2000,
+  4000,
   "Of each pruned float model, before the grid: what is pruned and trained at"
   " fewer bits begins with it.",
 )
@@ -79,16 +82,17 @@ _HEALING_STEPS = flags.DEFINE_integer(
 _PARTS = flags.DEFINE_list(
   "parts",
   None,
-  "Any of ladder, choice, grid, step_overhead: make these rows, and keep the"
-  " others that the results have. Left out: all.",
+  "Any of ladder, static (of rungs that are made), choice, grid, step_overhead:"
+  " make these rows, and keep the others that the results have. Left out: all.",
 )
 
-_PARTS_OF_ALL = ("ladder", "choice", "grid", "step_overhead")
+_PARTS_OF_ALL = ("ladder", "static", "choice", "grid", "step_overhead")
 _BATCH_SIZE = 16
 _SEED = 0
 _MAX_BAD_FRACTION = 0.05
 _TIMED_STEPS = 24
 _GRID_UTTERANCES = 8
+_KNOWN_UTTERANCES = 16
 # Of --quick.
 _QUICK_STEPS, _QUICK_UTTERANCES, _QUICK_TIMED_STEPS = 2, 12, 2
 
@@ -128,6 +132,7 @@ def main(argv: Sequence[str]) -> None:
     make_batches=lambda: bucketed_batches(
       train, _BATCH_SIZE, _SEED, SpecAugmentConfig()
     ),
+    known_speech=_known_speech(corpus),
     evaluation=_general_speech(corpus, quick),
     held_out_wer=held_out_wer,
     folder=out,
@@ -169,6 +174,8 @@ def main(argv: Sequence[str]) -> None:
   if recipes:
     _add_figures(made[: len(recipes)])
     _add_speeds(made[: len(recipes)], recipes, setting)
+  if "static" in parts:
+    made += _static_rows(setting, ladder(steps, healing_steps, quick))
   if "grid" in parts:
     made += grid_rows(
       setting.tflite(Recipe(BASELINE)),
@@ -234,6 +241,26 @@ def _add_speeds(
   )
 
 
+def _static_rows(
+  setting: Setting, recipes: Sequence[Recipe]
+) -> list[dict[str, Any]]:
+  """Returns the rows of static activations, timed in turn with dynamic ones."""
+  chosen = [recipe for recipe in recipes if recipe.name in STATIC]
+  rows = [static_row(setting, recipe) for recipe in chosen]
+  static = [dataclasses.replace(r, name=f"{r.name}_static") for r in chosen]
+  paths = [setting.tflite(recipe) for recipe in [*chosen, *static]]
+  speeds = measure_speed(paths, setting.evaluation)
+  for row, before, after in zip(
+    rows, speeds[: len(rows)], speeds[len(rows) :], strict=True
+  ):
+    row["latency_ms"] = round(after.latency_ms, 3)
+    row["latency_of_dynamic"] = round(after.latency_ms / before.latency_ms, 3)
+    row["latency_of_dynamic_interval"] = [
+      round(end, 4) for end in after.relative_to(before)
+    ]
+  return rows
+
+
 def _server_speech(
   corpus: str, quick: bool
 ) -> tuple[list[Example], list[Example]]:
@@ -247,6 +274,14 @@ def _server_speech(
     loaded = load_examples(utterances, CharacterVocabulary(), _MAX_BAD_FRACTION)
     parts.append(loaded.examples)
   return parts[0], parts[1]
+
+
+def _known_speech(corpus: str) -> list[np.ndarray]:
+  """Returns some of the server's speech, from all over."""
+  utterances = load_librispeech(os.path.join(corpus, "server"))
+  step = max(1, len(utterances) // _KNOWN_UTTERANCES)
+  chosen = utterances[::step][:_KNOWN_UTTERANCES]
+  return [one.pcm for one in load_speech(chosen, _MAX_BAD_FRACTION)[0]]
 
 
 def _general_speech(corpus: str, quick: bool):
@@ -301,6 +336,22 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
       for worse in row.get("worse_than_replaced", [])
     ]
   lines += _bytes_table(rows)
+  static = [row for row in rows if row["kind"] == "static"]
+  if static:
+    lines += [
+      "",
+      "| static activations | WER | 95% interval | bytes | transport | error,"
+      " of the logits' spread | latency ms | of the dynamic file's |",
+      "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+  for row in static:
+    low, high = row["wer_interval"]
+    lines.append(
+      f"| {row['recipe']} | {row['wer']:.4f} | {low:.3f} to {high:.3f} |"
+      f" {row['bytes']:,} | {row['transport_bytes']:,} |"
+      f" {row['relative_error_vs_keras']:.4f} | {row['latency_ms']:.2f} |"
+      f" {row['latency_of_dynamic']:.2f} |"
+    )
   chosen = sorted(
     (row for row in rows if row["kind"] == "choice"),
     key=lambda row: row["recipe"],

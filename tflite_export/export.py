@@ -11,6 +11,7 @@ from lingvo_lite.quantization.grid import find_grid
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import whole_file
 from lingvo_lite.text.vocabulary import CharacterVocabulary
+from tflite_export.calibration import calibration_inputs
 from tflite_export.compress import CompressedModel
 from tflite_export.convert import convert
 from tflite_export.file_bytes import bytes_by_kind, flex_operations, gzip_bytes
@@ -34,6 +35,7 @@ def export(
   speech: Sequence[np.ndarray],
   training_data: str,
   path: str,
+  static_activations: bool = False,
 ) -> dict[str, Any]:
   """Writes a .tflite file, if it computes what its Keras model computes.
 
@@ -42,9 +44,11 @@ def export(
   Args:
     compressed: the model.
     config: its configuration.
-    speech: float32[S] each, 16 kHz, to compare on.
+    speech: float32[S] each, 16 kHz, to compare on, and to set static ranges by.
     training_data: what the model learned from, for the file's description.
     path: where the file goes.
+    static_activations: whether what goes into a matrix is rounded in a range
+      that is set here, and not in that of each row as it runs.
 
   Returns:
     The figures of `export.json`.
@@ -59,11 +63,21 @@ def export(
       f" {vocabulary.size}: it was trained with another vocabulary"
     )
   check_nothing_left_out(compressed)
+  if static_activations and not compressed.bits_by_layer:
+    raise InputError(
+      f"found static activations for the recipe {compressed.recipe.name},"
+      " expected integers for them to be multiplied with: leave out"
+      " --static_activations, or compress with another recipe"
+    )
   grids = [
     find_grid(kernel_of(compressed.model.get_layer(name)).numpy(), bits)
     for name, bits in compressed.bits_by_layer.items()
   ]
-  model = read_flatbuffer(quantize(convert(compressed.model, config), grids))
+  floats = convert(compressed.model, config)
+  calibration = (
+    calibration_inputs(floats, speech) if static_activations else None
+  )
+  model = read_flatbuffer(quantize(floats, grids, calibration))
   trim(model)
   add_stream_ends(model)
   if grids:
@@ -77,6 +91,7 @@ def export(
       "sample_rate_hz": 16_000,
       "training_data": training_data,
       "licence": "Apache-2.0",
+      **({"activations": "static"} if static_activations else {}),
     },
   )
   contents = seal(model)
@@ -91,6 +106,7 @@ def export(
     )
   return {
     "recipe": compressed.recipe.name,
+    "static_activations": static_activations,
     "bytes": len(contents),
     "gzip_bytes": gzip_bytes(contents),
     "transport_bytes": transport_bytes,
@@ -100,6 +116,18 @@ def export(
     "stays_float": stays_float(compressed, len(contents)),
     "parity": dataclasses.asdict(parity),
   }
+
+
+def with_static_name(compressed: CompressedModel) -> CompressedModel:
+  """Returns the model as its file with static activations calls it.
+
+  A recipe's file can be shipped both ways: everything that tells files apart
+  goes by the recipe's name.
+  """
+  recipe = dataclasses.replace(
+    compressed.recipe, name=f"{compressed.recipe.name}_static"
+  )
+  return dataclasses.replace(compressed, recipe=recipe)
 
 
 def check_nothing_left_out(compressed: CompressedModel) -> None:

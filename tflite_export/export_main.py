@@ -5,7 +5,8 @@
 writes RECIPE.tflite, the same in transport form (RECIPE.tflite.zip, see
 docs/compression.md), `export.json` (bytes by kind, nearness to Keras) and
 `manifest.json`. With several models (`--model=DIR,DIR`) each writes into a
-folder named after its recipe below `--out`.
+folder named after its recipe below `--out`. With `--static_activations` all are
+called RECIPE_static.
 """
 
 from lingvo_lite.stage import entry_point
@@ -25,7 +26,7 @@ from lingvo_lite.stage.files import write_json
 from lingvo_lite.stage.manifest import write_manifest
 from tflite_export.compress import CompressedModel
 from tflite_export.compressed_file import MODEL, RECIPE, load_compressed
-from tflite_export.export import export
+from tflite_export.export import export, with_static_name
 from tflite_export.speech import load_speech
 from tflite_export.transport import transport_path
 
@@ -36,12 +37,20 @@ _CORPUS = flags.DEFINE_string(
   "corpus",
   None,
   "Folder with speech below server/, in the LibriSpeech layout, on which the"
-  " file is compared with Keras. Left out: the default corpus.",
+  " file is compared with Keras and static ranges are set. Left out: the"
+  " default corpus.",
 )
 _FULL_CONTEXT = flags.DEFINE_bool(
   "full_context",
   False,
   "Export a streaming model for whole utterances: attention sees all frames.",
+)
+_STATIC_ACTIVATIONS = flags.DEFINE_bool(
+  "static_activations",
+  False,
+  "Round what goes into a matrix in a range that is measured on the corpus now;"
+  " left out, in the range of each row as it runs, which is nearer to Keras."
+  " docs/compression.md says what either costs.",
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write into.", required=True)
 _UTTERANCES = 8
@@ -62,11 +71,18 @@ def main(argv: Sequence[str]) -> None:
   out = entry_point.user_path(_OUT.value)
   for folder, (compressed, config) in zip(folders, models, strict=True):
     started = time.monotonic()
+    if _STATIC_ACTIVATIONS.value:
+      compressed = with_static_name(compressed)
     name = compressed.recipe.name
     into = out if len(models) == 1 else os.path.join(out, name)
     path = os.path.join(into, f"{name}.tflite")
     figures = export(
-      compressed, config, [s.pcm for s in speech], training_data, path
+      compressed,
+      config,
+      [s.pcm for s in speech],
+      training_data,
+      path,
+      _STATIC_ACTIVATIONS.value,
     )
     report = os.path.join(into, "export.json")
     write_json(report, {"schema_version": 1, **figures})
@@ -75,6 +91,7 @@ def main(argv: Sequence[str]) -> None:
       stage="export",
       config={
         "recipe": dataclasses.asdict(compressed.recipe),
+        "static_activations": _STATIC_ACTIVATIONS.value,
         "model": config.to_dict(),
         "utterances": [s.utterance.id for s in speech],
       },

@@ -17,7 +17,11 @@ from lingvo_lite.stage.errors import InputError
 from tflite_export import export as export_module
 from tflite_export.compress import CompressedModel, compress
 from tflite_export.convert import convert
-from tflite_export.export import check_nothing_left_out, export
+from tflite_export.export import (
+  check_nothing_left_out,
+  export,
+  with_static_name,
+)
 from tflite_export.flatbuffer import constants, integers_of, read_flatbuffer
 from tflite_export.flatbuffer_check import OPERATORS
 from tflite_export.interpreter import Recognizer
@@ -271,6 +275,40 @@ class ExportTest(tf.test.TestCase):
       weights["float_matrices"] + weights["float_convolutions"] - mel,
       4 * integers["integer_kernels"],
     )
+
+  def test_static_activations_hold_the_same_integers(self):
+    for name in ("int8", "int4_2of4"):
+      static = with_static_name(self.compressed[name])
+      self.assertEqual(static.recipe.name, f"{name}_static")
+      path = self.path(static.recipe.name)
+      report = export(static, _CONFIG, _speech(), "noise", path, True)
+      self.assertLess(report["parity"]["relative_error"], 0.1)
+      self.assertCountEqual(
+        [(bits, v.tobytes()) for bits, v in self.kernels(static.recipe.name)],
+        [(bits, v.tobytes()) for bits, v in self.kernels(name)],
+      )
+      self.assertEqual(
+        sum(report["bytes_by_kind"].values()), os.path.getsize(path)
+      )
+      description = Recognizer(path).description
+      self.assertEqual(description["activations"], "static")
+      model = read_flatbuffer(self.contents(static.recipe.name))
+      names = [
+        OPERATORS[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        for operator in model.subgraphs[0].operators
+      ]
+      self.assertGreater(names.count("QUANTIZE"), 0)
+      self.assertNotIn("activations", Recognizer(self.path(name)).description)
+
+  def test_static_activations_want_integers_and_speech(self):
+    path = self.path("never")
+    for name, speech, words in (
+      ("float32_2of4", _speech(), "recipe float32_2of4, expected integers"),
+      ("int8", [], "no speech to set the ranges"),
+    ):
+      with self.assertRaisesRegex(InputError, words):
+        export(self.compressed[name], _CONFIG, speech, "noise", path, True)
+      self.assertFalse(os.path.exists(path))
 
   def test_a_scale_that_no_neighbours_tell(self):
     # Only -7, -4 and 7 in a channel: the least step is 3, not 1.

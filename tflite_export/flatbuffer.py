@@ -114,8 +114,11 @@ def shorten_biases(model: schema.ModelT) -> None:
       index = operator.inputs[2] if len(operator.inputs) > 2 else -1
       if index < 0:
         continue
-      buffer = model.buffers[subgraph.tensors[index].buffer]
-      if buffer.data is not None and len(buffer.data):
+      bias = subgraph.tensors[index]
+      buffer = model.buffers[bias.buffer]
+      # With static activations they are integers.
+      floats = bias.type == schema.TensorType.FLOAT32
+      if floats and buffer.data is not None and len(buffer.data):
         bits = np.asarray(buffer.data, np.uint8).view(np.uint32)
         # To the nearest, of two equally near to the even one.
         rounded = bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000

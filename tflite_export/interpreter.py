@@ -27,8 +27,8 @@ from tflite_export.stream import Step, Stream, checked_pcm
 SIGNATURE = "transcribe"
 INPUTS = ["pcm"]
 OUTPUTS = ["count", "labels", "logits"]
-_STEP_INPUTS = ["pcm", "samples", "state"]
-_STEP_OUTPUTS = ["count", "frames", "labels", "logits", "state"]
+STEP_INPUTS = ["pcm", "samples", "state"]
+STEP_OUTPUTS = ["count", "frames", "labels", "logits", "state"]
 
 
 class Recognizer:
@@ -160,8 +160,8 @@ def _stepper(loaded: litert.Interpreter) -> tuple[Step | None, int | None]:
   """Returns how to take one step of a stream, and a chunk's samples."""
   if STREAM not in loaded.get_signature_list():
     return None, None
-  stream = signature_runner(loaded, STREAM, _STEP_INPUTS, _STEP_OUTPUTS)
-  flush = signature_runner(loaded, FLUSH, _STEP_INPUTS, _STEP_OUTPUTS)
+  stream = signature_runner(loaded, STREAM, STEP_INPUTS, STEP_OUTPUTS)
+  flush = signature_runner(loaded, FLUSH, STEP_INPUTS, STEP_OUTPUTS)
   begin = signature_runner(loaded, INIT_STATE, [], ["state"])
   samples = int(stream.get_input_details()["pcm"]["shape"][1])
 

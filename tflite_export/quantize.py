@@ -9,6 +9,11 @@ scales is registered anew.
 Matrices are computed with integers. Convolutions compute in float, with kernels
 that are made float again when the file is loaded: they are 1% of the weights,
 and integers there would round activations for no gain.
+
+What goes into a matrix is rounded to 8 bits as well: by the range of each row,
+which the kernel finds as it runs, or by a range that was measured on speech
+beforehand (static). Then biases are integers of 32 bits, and the operations to
+and from integers stand in the file.
 """
 
 import dataclasses
@@ -23,9 +28,11 @@ from ai_edge_quantizer.algorithms.uniform_quantize import (
   common_quantize,
   naive_min_max_quantize,
 )
+from ai_edge_quantizer.utils import qsv_utils
 
 from lingvo_lite.quantization.grid import Grid, channel_axis
 from lingvo_lite.stage.errors import InputError
+from tflite_export.calibration import Calibration
 from tflite_export.flatbuffer import (
   constants,
   integers_of,
@@ -44,6 +51,7 @@ _NAMES = {
     qtyping.TFLOperationName.DEPTHWISE_CONV_2D
   ),
 }
+_ACTIVATION_BITS = 8
 
 # How far a weight may be from its grid, of one step: float32 rounding, after
 # the converter folded constant factors (1/2 of a residual) into the scale.
@@ -84,12 +92,18 @@ class _FileKernel:
     return bool(np.abs(steps).max() < _TOLERANCE)
 
 
-def quantize(contents: bytes, grids: Sequence[Grid]) -> bytes:
+def quantize(
+  contents: bytes,
+  grids: Sequence[Grid],
+  calibration: Calibration | None = None,
+) -> bytes:
   """Replaces float kernels by their integers.
 
   Args:
     contents: a float32 .tflite file.
     grids: of all kernels to replace, in the axes of Keras.
+    calibration: calls of the file's signatures, that the static ranges of
+      activations are taken from; left out: ranges are found as it runs.
 
   Returns:
     The .tflite file with the integers.
@@ -105,12 +119,20 @@ def quantize(contents: bytes, grids: Sequence[Grid]) -> bytes:
   worker = quantizer.Quantizer(bytearray(write_flatbuffer(model)))
   _register(kernels)
   for operation, bits in sorted(found):
-    add = worker.add_weight_only_config
-    if operation == schema.BuiltinOperator.FULLY_CONNECTED:
-      add = worker.add_dynamic_config
-    add(_prefix(bits), _NAMES[operation], bits, algorithm_key=_ALGORITHM)
+    where, name = _prefix(bits), _NAMES[operation]
+    if operation != schema.BuiltinOperator.FULLY_CONNECTED:
+      worker.add_weight_only_config(where, name, bits, algorithm_key=_ALGORITHM)
+    elif calibration is None:
+      worker.add_dynamic_config(where, name, bits, algorithm_key=_ALGORITHM)
+    else:
+      worker.add_static_config(
+        where, name, _ACTIVATION_BITS, bits, algorithm_key=_ALGORITHM
+      )
   with quiet_standard_error():
-    result = worker.quantize(enable_progress_report=False)
+    ranges = None
+    if calibration is not None:
+      ranges = worker.calibrate(calibration, num_threads=1)
+    result = worker.quantize(ranges, enable_progress_report=False)
   written = bytes(result.quantized_model)
   check_integers(written, grids)
   return written
@@ -232,4 +254,7 @@ def _register(kernels: Sequence[_FileKernel]) -> None:
       materialize_func=functools.partial(
         common_quantize.materialize_fc_conv, quant_params
       ),
+      # The whole range of all calls: its default, a moving average, cuts off
+      # what only some chunks of a stream reach.
+      update_qsv_func=qsv_utils.min_max_update,
     )

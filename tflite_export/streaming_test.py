@@ -17,7 +17,7 @@ from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.errors import InputError
 from tflite_export.compress import compress
-from tflite_export.export import export
+from tflite_export.export import export, with_static_name
 from tflite_export.fuzz_model import exported_file
 from tflite_export.fuzz_runtime import RuntimeProcess
 from tflite_export.fuzzing import fuzz_files
@@ -111,12 +111,13 @@ class StreamingFileTest(tf.test.TestCase):
     temporary = tempfile.TemporaryDirectory()
     cls.addClassCleanup(temporary.cleanup)
     model = _lively_model(_CONFIG)
-    cls.paths, cls.figures = {}, {}
+    cls.paths, cls.figures, cls.compressed = {}, {}, {}
     for name in ("float32", "int4_2of4"):
       recipe = dataclasses.replace(RECIPES[name], fine_tune_steps=0)
       cls.paths[name] = os.path.join(temporary.name, f"{name}.tflite")
+      cls.compressed[name] = compress(model, recipe, _batches)
       cls.figures[name] = export(
-        compress(model, recipe, _batches),
+        cls.compressed[name],
         _CONFIG,
         [_sound(n, n) for n in _LENGTHS],
         "noise",
@@ -155,6 +156,20 @@ class StreamingFileTest(tf.test.TestCase):
       self.figures["int4_2of4"]["parity"]["streaming_relative_error"], 0.1
     )
     self.assertEqual(self.figures["float32"]["flex_ops"], 0)
+
+  def test_static_activations_stream_too(self):
+    path = os.path.join(self.create_tempdir().full_path, "static.tflite")
+    figures = export(
+      with_static_name(self.compressed["int4_2of4"]),
+      _CONFIG,
+      [_sound(n, n) for n in _LENGTHS],
+      "noise",
+      path,
+      static_activations=True,
+    )
+    parity = figures["parity"]
+    self.assertLess(parity["relative_error"], 0.1)
+    self.assertLess(parity["streaming_relative_error"], 0.1)
 
   def test_the_graph_reads_labels_and_their_times(self):
     recognizer = Recognizer(self.paths["float32"])
