@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lingvo_lite.stage.files import whole_file
+from lingvo_lite.stage.files import PARTIAL, whole_file
 
 Row = dict[str, Any]
 _KEPT = 2
@@ -71,11 +71,14 @@ class Checkpoints:
     """Reads the newest whole file of this run, or returns None.
 
     A file that is torn or damaged is named in a warning, and the one before it
-    is tried.
+    is tried. What a kill in the middle of writing left behind is removed.
 
     Args:
       like: a state of the same structure.
     """
+    folder = glob.escape(self._folder)
+    for path in glob.glob(os.path.join(folder, f"{PARTIAL}*.npz")):
+      os.unlink(path)
     for path in self._paths():
       try:
         with open(path, "rb") as file:

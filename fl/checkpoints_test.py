@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest
 
 from fl.checkpoints import Checkpoints, Progress
+from lingvo_lite.stage.files import PARTIAL
 
 _STATE = collections.OrderedDict(
   weights=np.arange(3, dtype=np.float32), round_number=np.int32(7), name=b"dp"
@@ -48,6 +49,14 @@ class CheckpointsTest(absltest.TestCase):
     self.assertLen(self.checkpoints.load(_STATE).rows, 15)
     self.checkpoints.remove()
     self.assertEmpty(self.files())
+
+  def test_what_a_kill_left_half_written_goes(self):
+    self.checkpoints.save(_progress(5))
+    half = os.path.join(self.folder, f"{PARTIAL}abc.npz")
+    with open(half, "wb") as file:
+      file.write(b"PK")
+    self.assertLen(self.checkpoints.load(_STATE).rows, 5)
+    self.assertFalse(os.path.exists(half))
 
   def test_any_damage_to_the_newest_is_noticed_and_named(self):
     self.checkpoints.save(_progress(5))

@@ -1,6 +1,7 @@
 """Word error rates of federated weights, by domain."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +10,11 @@ from fl.dropout.sub_model import unflatten
 from fl.speaker_rates import speaker_rates
 from lingvo_lite.data.examples import Example
 from lingvo_lite.metrics.recognition import Recognizer
+from lingvo_lite.metrics.word_error_rate import word_error_rate
 from lingvo_lite.text.vocabulary import CharacterVocabulary
 
+# References and hypotheses, utterance by utterance.
+_Recognized = tuple[list[str], list[str]]
 # How the default corpus numbers its chapters.
 _DOMAINS = {"1": "general", "2": "commands"}
 
@@ -46,7 +50,7 @@ class Evaluation:
       for domain, of_domain in by_domain.items()
     }
     self._recognizers = {
-      f"{prefix}_{domain}_wer": Recognizer(model, of_domain, vocabulary)
+      f"{prefix}_{domain}": Recognizer(model, of_domain, vocabulary)
       for domain, of_domain in sorted(by_domain.items())
     }
 
@@ -56,11 +60,7 @@ class Evaluation:
     Args:
       weights: float32[P], all variables of the model.
     """
-    self._set_weights(weights)
-    return {
-      name: recognizer.word_error_rate()
-      for name, recognizer in self._recognizers.items()
-    }
+    return self._rates(self._recognized(weights))
 
   def measure_speakers(
     self, weights: np.ndarray
@@ -70,20 +70,43 @@ class Evaluation:
     Args:
       weights: float32[P], all variables of the model.
     """
-    self._set_weights(weights)
+    return self._speaker_rates(self._recognized(weights))
+
+  def measure_round(self, weights: np.ndarray) -> dict[str, Any]:
+    """Returns what `measure` does, and as `speakers` the quantiles.
+
+    Args:
+      weights: float32[P], all variables of the model.
+    """
+    recognized = self._recognized(weights)
     return {
-      domain: speaker_rates(
-        speakers,
-        self._recognizers[f"{domain}_wer"].references,
-        self._recognizers[f"{domain}_wer"].hypotheses(),
-      )
-      for domain, speakers in sorted(self._speakers.items())
+      **self._rates(recognized),
+      "speakers": self._speaker_rates(recognized),
     }
 
-  def _set_weights(self, weights: np.ndarray) -> None:
+  def _recognized(self, weights: np.ndarray) -> dict[str, _Recognized]:
+    """Returns what was said and what was heard, by domain."""
     if self._shipped is not None:
       weights = self._shipped(weights)
     set_weights(self._model, weights)
+    return {
+      domain: (recognizer.references, recognizer.hypotheses())
+      for domain, recognizer in self._recognizers.items()
+    }
+
+  def _rates(self, recognized: dict[str, _Recognized]) -> dict[str, float]:
+    return {
+      f"{domain}_wer": word_error_rate(*texts)
+      for domain, texts in recognized.items()
+    }
+
+  def _speaker_rates(
+    self, recognized: dict[str, _Recognized]
+  ) -> dict[str, dict[str, float]]:
+    return {
+      domain: speaker_rates(self._speakers[domain], *texts)
+      for domain, texts in recognized.items()
+    }
 
 
 def set_weights(model: tf.keras.Model, weights: np.ndarray) -> None:

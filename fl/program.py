@@ -98,7 +98,7 @@ class FederatedProgram:
   def run(
     self,
     initial_weights: np.ndarray,
-    evaluate: Callable[[np.ndarray], Mapping[str, float]],
+    evaluate: Callable[[np.ndarray], Mapping[str, Any]],
     observe: Callable[[np.ndarray, np.ndarray], Row] = lambda old, new: {},
   ) -> tuple[np.ndarray, list[Row]]:
     """Runs all rounds that are not done yet.
@@ -161,7 +161,7 @@ class FederatedProgram:
   def _round(
     self,
     progress: Progress,
-    evaluate: Callable[[np.ndarray], Mapping[str, float]],
+    evaluate: Callable[[np.ndarray], Mapping[str, Any]],
     observe: Callable[[np.ndarray, np.ndarray], Row],
   ) -> Progress:
     """Runs a round, as often as it takes within the policy."""

@@ -14,61 +14,29 @@ checkpoints, rounds.csv, and events for TensorBoard.
 
 from lingvo_lite.stage import entry_point
 
-import dataclasses  # noqa: I001
-import hashlib
-import json
+import dataclasses
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 from absl import flags, logging
 
-from fl.checkpoints import Checkpoints
-from fl.data.client_data import ClientData
-from fl.data.cohorts import SAMPLINGS, check_cohort, tiered_sampler
-from fl.dropout.refresh import phase_ends, refreshed_plan
-from fl.dropout.selection import MASK_SCOPES, unit_selection
-from fl.dropout.sub_model import flatten, variable_specs
-from fl.dropout.tier_file import DeviceTier, read_tiers, tier_of_clients
-from fl.dropout.tiers import Tiers
-from fl.dropout.unit_order import order_by_magnitude, write_unit_order
-from fl.evaluation import Evaluation, set_weights
+from fl.data.cohorts import SAMPLINGS
+from fl.dropout.selection import MASK_SCOPES
+from fl.dropout.tier_file import DeviceTier, read_tiers
 from fl.faults.fault_lab import FaultConfig
 from fl.faults.round_policy import RoundPolicy
 from fl.federated_config import SCHEDULES, FederatedConfig
-from fl.importance.churn import Churn, mean_churn
-from fl.importance.probes import parts_of
-from fl.ladder import Ladder
-from fl.privacy.ledger import PrivacyLedger
 from fl.privacy.privacy_config import MECHANISMS, PrivacyConfig
 from fl.processes.aggregation import AGGREGATIONS, AggregationConfig
-from fl.program import FederatedProgram
-from fl.quantized_model import QuantizedModel
-from fl.round_log import RoundLog
-from fl.runtime.local import local_runtime
-from fl.runtime.remote import parse_address, remote_runtime
-from fl.tier_plans import keep_rates, mean_sizes, read_plan, tier_sizes
-from fl.training_recipe import (
-  CLIENT_AUGMENT,
-  SERVER_AUGMENT,
-  build_process,
-  build_rehearsal,
-)
+from fl.runtime.remote import parse_address
+from fl.training_run import train, write_trained
+from fl.training_settings import TrainingSettings
+from fl.training_speech import read_speech
+from fl.training_start import read_start
 from lingvo_lite.data.default_corpus import find_corpus
-from lingvo_lite.data.examples import ExampleSet, load_examples
-from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.data.splits import split_held_out
-from lingvo_lite.data.utterance import Utterance
-from lingvo_lite.models.ctc_model import build_ctc_model
-from lingvo_lite.models.model_file import load_model, save_model
-from lingvo_lite.models.unit_groups import unit_groups
 from lingvo_lite.stage.errors import InputError
-from lingvo_lite.stage.files import write_json
-from lingvo_lite.stage.manifest import sha256, write_manifest
-from lingvo_lite.text.vocabulary import CharacterVocabulary
 
 _MODEL = flags.DEFINE_string(
   "model", None, "Folder with the model.keras to start from.", required=True
@@ -286,6 +254,24 @@ def main(argv: Sequence[str]) -> None:
   """Trains and writes the artifact."""
   del argv
   started = time.monotonic()
+  settings = _settings()
+  # What does not fit is said before any speech is read.
+  start = read_start(settings)
+  speech = read_speech(settings, find_corpus(_CORPUS.value))
+  trained = train(settings, start, speech)
+  write_trained(
+    settings, start, speech, trained, seconds=time.monotonic() - started
+  )
+  logging.info(
+    "%d rounds in %.0f s; written to %s",
+    settings.config.rounds,
+    time.monotonic() - started,
+    settings.out,
+  )
+
+
+def _settings() -> TrainingSettings:
+  """Returns what the flags ask for."""
   config = FederatedConfig(
     rounds=_ROUNDS.value,
     cohort=_COHORT.value,
@@ -332,286 +318,30 @@ def main(argv: Sequence[str]) -> None:
     secure=_SECURE_AGGREGATION.value,
     compressed=_COMPRESS_UPDATES.value,
   )
-  aggregation.privacy.check_rounds(_COHORT_SAMPLING.value, policy.min_clients)
-  workers = [parse_address(worker) for worker in _WORKERS.value or []]
   out = (
     entry_point.user_path(_OUT.value)
     if _OUT.value
     else entry_point.default_folder("federated")
   )
-  workdir = (
-    entry_point.user_path(_WORKDIR.value)
-    if _WORKDIR.value
-    else os.path.join(out, "workdir")
-  )
-  model_path = os.path.join(entry_point.user_path(_MODEL.value), "model.keras")
-  device_tiers = _device_tiers(config.cohort)
-  corpus = find_corpus(_CORPUS.value)
-
-  model, model_config = load_model(model_path)
-  specs = variable_specs(model)
-  initial_weights = flatten(model.trainable_variables).numpy()
-  groups = unit_groups(model_config)
-  # Said before any speech is read.
-  plans = [
-    read_plan(tier, model_config, specs, groups) for tier in device_tiers
-  ]
-  if _DYNAMIC_SPARSITY.value and _QUANTIZED.value:
-    raise InputError(
-      "found --dynamic_sparsity and --quantized, expected one of them: the"
-      " levels of a ladder are quantised when they are exported"
-    )
-  folder = os.path.dirname(model_path)
-  ladder, quantized, form_path, levels_before = None, None, [], {}
-  if _DYNAMIC_SPARSITY.value:
-    ladder = Ladder.read(folder)
-    ladder.check(plans)
-    form_path = [Ladder.path(folder)]
-  elif _QUANTIZED.value:
-    quantized = QuantizedModel.read(folder, specs, initial_weights)
-    quantized.check(plans, config)
-    form_path = [QuantizedModel.path(folder)]
-  form = ladder or quantized
-  shipped = quantized.on_grid if quantized else None
-  order = order_by_magnitude(specs, groups, initial_weights)
-  churn = Churn(specs, parts_of(model_config))
-
-  utterances = load_librispeech(os.path.join(corpus, "clients"))
-  unheard = load_librispeech(os.path.join(corpus, "eval"))
-  train, held_out = split_held_out(utterances)
-  # A speaker is a client.
-  check_cohort(config.cohort, len({one.speaker for one in train}))
-  logging.info("reading the clients' speech, %d utterances", len(utterances))
-  train_set = _load(train, must_align=True)
-  held_out_set = _load(held_out, must_align=False)
-  unheard_set = _load(unheard, must_align=False)
-  public, public_set = [], ExampleSet([], [])
-  if config.rehearsal_steps:
-    public, _ = split_held_out(load_librispeech(os.path.join(corpus, "server")))
-    logging.info("reading the server's speech, %d utterances", len(public))
-    public_set = _load(public, must_align=True)
-  data = ClientData(
-    train_set.examples,
-    config.client_batch_size,
-    config.local_epochs,
-    CLIENT_AUGMENT,
-    config.seed,
-  )
-
-  of_client = tier_of_clients(device_tiers, data.speakers, config.seed)
-  sampler = tiered_sampler(
-    data.utterances,
-    of_client,
-    [tier.cohort for tier in device_tiers],
-    config.seed,
-    _COHORT_SAMPLING.value,
-  )
-  settings = [
-    dataclasses.asdict(config),
-    dataclasses.asdict(policy),
-    dataclasses.asdict(faults),
-    dataclasses.asdict(aggregation),
-  ]
-  checkpoints = Checkpoints(
-    os.path.join(workdir, "checkpoints"),
-    _fingerprint(
-      [
-        *settings,
-        dataclasses.asdict(sampler),
-        [dataclasses.asdict(plan) for plan in plans],
-      ],
-      [model_path, *form_path],
-      train + public,
+  return TrainingSettings(
+    config=config,
+    policy=policy,
+    faults=faults,
+    aggregation=aggregation,
+    cohort_sampling=_COHORT_SAMPLING.value,
+    tiers=_device_tiers(config.cohort),
+    tiers_path=entry_point.user_path(_TIERS.value) if _TIERS.value else None,
+    workers=tuple(parse_address(worker) for worker in _WORKERS.value or []),
+    dynamic_sparsity=_DYNAMIC_SPARSITY.value,
+    quantized=_QUANTIZED.value,
+    model_folder=entry_point.user_path(_MODEL.value),
+    max_bad_fraction=_MAX_BAD_FRACTION.value,
+    out=out,
+    workdir=(
+      entry_point.user_path(_WORKDIR.value)
+      if _WORKDIR.value
+      else os.path.join(out, "workdir")
     ),
-  )
-  ledger = PrivacyLedger(
-    aggregation.privacy,
-    # There are no several tiers then.
-    sampler.samplers[0].probability
-    if _COHORT_SAMPLING.value == "poisson"
-    else None,
-  )
-
-  def observe(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
-    return {"churn": churn.relative(old, new)}
-
-  phases = [plans]
-  ends = phase_ends(config.rounds, config.refresh_every)
-  with remote_runtime(workers) if workers else local_runtime():
-    for end in ends:
-      plans = phases[-1]
-      tiers = Tiers(
-        tuple(tier.name for tier in device_tiers),
-        tuple(
-          unit_selection(
-            config.mask_scope,
-            plan.sub_model(specs, groups),
-            config.seed,
-            order,
-          )
-          for plan in plans
-        ),
-        of_client,
-      )
-      # The process comes before the models used here: building it makes
-      # earlier Keras models unusable.
-      process = build_process(
-        config,
-        plans,
-        model_config,
-        tiers,
-        specs,
-        data,
-        aggregation,
-        faults,
-        form,
-      )
-      model = build_ctc_model(model_config)
-      held_out_speech = Evaluation(
-        model, held_out_set.examples, "held_out", shipped
-      )
-      unheard_speech = Evaluation(model, unheard_set.examples, "eval", shipped)
-      if end == ends[0]:
-        before = unheard_speech.measure(initial_weights)
-        if ladder:
-          levels_before = ladder.measure_levels(
-            initial_weights, specs, unheard_speech.measure
-          )
-        logging.info("before: %s", _rates(before))
-      sizes = tier_sizes(device_tiers, process)
-      for size in sizes:
-        logging.info(
-          "%s: %d clients, %d a round; each gets %.1f%% of the model: %.2f MB"
-          " down and %.2f MB up",
-          size["name"],
-          size["clients"],
-          size["cohort"],
-          100 * size["client_params"] / tiers.server_params,
-          size["download_bytes_per_client"] / 1e6,
-          size["upload_bytes_per_client"] / 1e6,
-        )
-      program = FederatedProgram(
-        process,
-        data,
-        dataclasses.replace(config, rounds=end),
-        sampler,
-        checkpoints,
-        policy,
-        faults,
-        rehearsal=build_rehearsal(
-          config, plans, model_config, public_set, form
-        ),
-        ledger=ledger if aggregation.privacy.is_private else None,
-        report=RoundLog(workdir, keep_rates(device_tiers, plans)).write,
-      )
-      weights, rows = program.run(
-        initial_weights, held_out_speech.measure, observe
-      )
-      if end < config.rounds:
-        moved = mean_churn(
-          [row["churn"] for row in rows[end - config.refresh_every : end]]
-        )
-        phases.append(
-          [
-            refreshed_plan(
-              plan,
-              first.client_params,
-              specs,
-              groups,
-              moved,
-              config.refresh_hysteresis,
-            )
-            for plan, first in zip(plans, phases[0], strict=True)
-          ]
-        )
-  after = unheard_speech.measure(weights)
-  logging.info("after: %s", _rates(after))
-  levels_after = {}
-  if ladder:
-    levels_after = ladder.measure_levels(weights, specs, unheard_speech.measure)
-  for name, rates in levels_after.items():
-    logging.info("after, %s: %s", name, _rates(rates))
-
-  # The model of integers is what was measured and what is exported.
-  set_weights(model, shipped(weights) if shipped else weights)
-  trained_path = os.path.join(out, "model.keras")
-  curve_path = os.path.join(out, "training.json")
-  outputs = [trained_path]
-  if form:
-    outputs = form.save(model, model_config, out)
-  else:
-    save_model(model, model_config, trained_path)
-  write_json(
-    curve_path,
-    {
-      "schema_version": 1,
-      "before": before,
-      "after": after,
-      "speakers": {
-        **held_out_speech.measure_speakers(weights),
-        **unheard_speech.measure_speakers(weights),
-      },
-      "rows": rows,
-    },
-  )
-  order_path = os.path.join(out, "unit_order.json")
-  write_unit_order(order_path, order)
-  write_manifest(
-    out,
-    stage="federated",
-    config={
-      **dataclasses.asdict(config),
-      "round_policy": _finite(dataclasses.asdict(policy)),
-      "faults": dataclasses.asdict(faults),
-      "aggregation": dataclasses.asdict(aggregation),
-      "cohort_sampling": _COHORT_SAMPLING.value,
-      "tiers": [
-        {"name": tier.name, "cohort": tier.cohort, "share": tier.share}
-        for tier in device_tiers
-      ],
-      "model": model_config.to_dict(),
-      "keep_rates": [keep_rates(device_tiers, plans) for plans in phases],
-      "client_augment": dataclasses.asdict(CLIENT_AUGMENT),
-      "server_augment": dataclasses.asdict(SERVER_AUGMENT),
-      "max_bad_fraction": _MAX_BAD_FRACTION.value,
-    },
-    seed=config.seed,
-    inputs=[
-      model_path,
-      *form_path,
-      *([entry_point.user_path(_TIERS.value)] if _TIERS.value else []),
-      *(tier.plan_path for tier in device_tiers if tier.plan_path),
-      *(u.audio_path for u in utterances),
-      *(u.audio_path for u in unheard),
-      *(u.audio_path for u in public),
-    ],
-    outputs=[*outputs, curve_path, order_path],
-    seconds=time.monotonic() - started,
-    metrics={
-      "clients": len(data),
-      "train_utterances": len(train_set.examples),
-      "server_params": tiers.server_params,
-      # The mean over a round's clients, where tiers differ.
-      **mean_sizes(sizes),
-      "tiers": sizes,
-      "before": before,
-      "after": after,
-      "levels_before": levels_before,
-      "levels_after": levels_after,
-    },
-    skipped_utterances=(
-      train_set.skipped
-      + held_out_set.skipped
-      + unheard_set.skipped
-      + public_set.skipped
-    ),
-  )
-  checkpoints.remove()
-  logging.info(
-    "%d rounds in %.0f s; written to %s",
-    config.rounds,
-    time.monotonic() - started,
-    out,
   )
 
 
@@ -626,35 +356,6 @@ def _device_tiers(cohort: int) -> tuple[DeviceTier, ...]:
     return read_tiers(entry_point.user_path(_TIERS.value), cohort)
   plan_path = entry_point.user_path(_PLAN.value) if _PLAN.value else None
   return (DeviceTier("all", cohort, plan_path, share=1.0),)
-
-
-def _load(utterances: Sequence[Utterance], must_align: bool) -> ExampleSet:
-  return load_examples(
-    utterances, CharacterVocabulary(), _MAX_BAD_FRACTION.value, must_align
-  )
-
-
-def _fingerprint(
-  settings: Any,
-  model_files: Sequence[str],
-  train: Sequence[Utterance],
-) -> str:
-  """Tells this run's checkpoints from those of any other."""
-  what = [
-    settings,
-    [sha256(path) for path in model_files],
-    [(u.id, u.transcript, os.path.getsize(u.audio_path)) for u in train],
-  ]
-  return hashlib.sha256(json.dumps(what).encode()).hexdigest()
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-  """JSON has no infinity: None stands for no bound."""
-  return {k: v if math.isfinite(v) else None for k, v in values.items()}
-
-
-def _rates(rates: Mapping[str, float]) -> str:
-  return ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
 
 
 if __name__ == "__main__":

@@ -101,6 +101,13 @@ class FederatedRuntimeTest(absltest.TestCase):
       self.assertEqual(row["failed_attempts"], 0)
       self.assertEqual("loss" in row, row["clients"] > 0)
     self.assertEqual(rows[-1]["clients"], 0)
+    # How the speakers fare is in the rounds that are evaluated.
+    self.assertNotIn("speakers", rows[0])
+    for domain in ("general", "commands"):
+      rates = rows[-1]["speakers"][f"held_out_{domain}"]
+      self.assertEqual(rates["speakers"], _CLIENTS)
+      self.assertEqual(rates["worst_decile_speakers"], 1)
+      self.assertLessEqual(rates["wer_p90"], rates["worst_decile_wer"])
     spent = [row["epsilon"] for row in rows]
     self.assertEqual(spent, sorted(set(spent)))
     self.assertGreater(spent[0], 0)
@@ -135,16 +142,17 @@ class FederatedRuntimeTest(absltest.TestCase):
     )
     self.assertEqual(rates["after"]["speakers"], 2)
 
-  def test_secure_sums_and_compression_on_sub_models_and_two_workers(self):
+  def test_sums_medians_and_compression_on_sub_models_and_two_workers(self):
     workers = [Worker(1, 1) for _ in range(2)]
     for worker in workers:
       self.addCleanup(worker.close)
+    addresses = ",".join(f"{LOOPBACK}:{worker.port}" for worker in workers)
     sub_models = ["--plan=dropout_plan.json", "--mask_scope=round"]
     _, secure = self.trained(
-      "secure",
-      "--secure_aggregation",
-      "--workers=" + ",".join(f"{LOOPBACK}:{w.port}" for w in workers),
-      *sub_models,
+      "secure", "--secure_aggregation", f"--workers={addresses}", *sub_models
+    )
+    _, middle = self.trained(
+      "middle", "--aggregation=median", f"--workers={addresses}", *sub_models
     )
     _, compressed = self.trained(
       "compressed",
@@ -152,8 +160,12 @@ class FederatedRuntimeTest(absltest.TestCase):
       "--aggregation=clipped_mean",
       *sub_models,
     )
-    for row, small in zip(secure, compressed, strict=True):
+    for row, median, small in zip(secure, middle, compressed, strict=True):
       self.assertEqual(row["clients"], 2)
+      # Of two clients the median is the mean, which all weigh the same here but
+      # for how much they said.
+      self.assertEqual(median["clients"], 2)
+      self.assertAlmostEqual(row["loss"], median["loss"], delta=0.02)
       self.assertEqual(row["failed_attempts"], 0)
       self.assertLess(row["held_fraction"], 1)
       self.assertEqual(row["download_bytes"], small["download_bytes"])
@@ -161,6 +173,7 @@ class FederatedRuntimeTest(absltest.TestCase):
       self.assertBetween(small["upload_bytes"] / row["upload_bytes"], 0.25, 0.3)
     # Before the first update, the same clients find the same.
     self.assertAlmostEqual(secure[0]["loss"], compressed[0]["loss"], places=4)
+    self.assertAlmostEqual(secure[0]["loss"], middle[0]["loss"], places=4)
 
   def test_what_cannot_be_meant_is_refused_before_speech_is_read(self):
     train = ("fl.train_main", "--model=m", "--out=refused")

@@ -7,11 +7,18 @@ the model's own.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from lingvo_lite.audio.log_mel import LogMel
+from lingvo_lite.audio.log_mel import (
+  LogMel,
+  LogMelConfig,
+  cut_bands,
+  mel_matrix,
+)
 
 
 class MatrixLogMel(LogMel):
@@ -23,45 +30,67 @@ class MatrixLogMel(LogMel):
     X[k] = sum_r exp(-2 pi i r m / A) exp(-2 pi i r l / N) Y[r, l],
     Y[r, l] = sum_j exp(-2 pi i j l / B) x[A j + r].
 
-  Zeros behind the window and frequencies beyond the mel scale are left out.
+  Zeros behind the window and frequencies beyond the mel scale are left out, and
+  so is every l above B / 2: of real samples X[N - k] is the conjugate of X[k],
+  so the magnitudes between are found at other k. They come in runs of k that
+  rise and of k that fall; `bands` are cut for that order.
   """
 
-  def magnitudes(self, windows: tf.Tensor) -> tf.Tensor:
-    """As `LogMel.magnitudes`."""
-    size, window = self.config.fft_samples, self.config.window_samples
-    inner = _divisor_below_root(size)
-    outer = size // inner
-    rows = -(-window // inner)
+  def __init__(
+    self, config: LogMelConfig = LogMelConfig(), **kwargs: Any
+  ) -> None:
+    """As `LogMel`."""
+    super().__init__(config, **kwargs)
+    size = config.fft_samples
+    self._inner = _divisor_below_root(size)
+    self._outer = size // self._inner
+    self._half = self._outer // 2 + 1
     # The mel scale has no weight at the highest frequency of all, N / 2.
     used = max(last for _, last, _ in self.bands)
-    columns = -(-used // outer)
+    self._columns: list[int] = []
+    order = []
+    lowest = np.arange(self._half)
+    for column in range(-(-used // self._outer)):
+      start = column * self._outer
+      self._columns.append(column)
+      order.append(start + lowest)
+      if self._half < self._outer and start + self._half < used:
+        self._columns.append(self._inner - 1 - column)
+        order.append(start + self._outer - lowest)
+    self.bands = cut_bands(_in_order(mel_matrix(config), np.concatenate(order)))
+
+  def magnitudes(self, windows: tf.Tensor) -> tf.Tensor:
+    """As `LogMel.magnitudes`, in the order that `bands` are cut for."""
+    size, window = self.config.fft_samples, self.config.window_samples
+    inner, outer, half = self._inner, self._outer, self._half
+    rows = -(-window // inner)
     if rows * inner > window:
       windows = tf.pad(windows, [[0, 0], [0, rows * inner - window]])
 
-    first = _phases(rows, outer, outer)
+    first = _phases(range(rows), range(half), outer)
     samples = tf.transpose(tf.reshape(windows, [-1, rows, inner]), [0, 2, 1])
-    samples = tf.reshape(samples, [-1, rows])
-    real, imaginary = (
-      tf.reshape(tf.matmul(samples, part), [-1, inner, outer])
-      for part in (first.real, first.imag)
-    )
+    both = np.concatenate([first.real, first.imag], 1)
+    found = tf.matmul(tf.reshape(samples, [-1, rows]), both)
+    found = tf.transpose(tf.reshape(found, [-1, inner, 2 * half]), [0, 2, 1])
+    real, imaginary = tf.split(found, 2, 1)
 
-    turn = _phases(inner, outer, size)
+    turn = _phases(range(half), range(inner), size)
     turned = tf.concat(
       [
         real * turn.real - imaginary * turn.imag,
         imaginary * turn.real + real * turn.imag,
       ],
-      1,
+      2,
     )
 
-    second = _phases(inner, columns, inner)
-    # From real and imaginary parts to real and imaginary parts.
-    both = np.block([[second.real, second.imag], [-second.imag, second.real]])
-    turned = tf.reshape(tf.transpose(turned, [0, 2, 1]), [-1, 2 * inner])
-    found = tf.reshape(tf.matmul(turned, both), [-1, outer, 2 * columns])
-    found = tf.reshape(tf.transpose(found, [0, 2, 1]), [-1, 2, columns * outer])
-    return tf.sqrt(tf.reduce_sum(tf.square(found), 1))
+    second = _phases(range(inner), self._columns, inner)
+    turned = tf.reshape(turned, [-1, 2 * inner])
+    real = tf.matmul(turned, np.concatenate([second.real, -second.imag]))
+    imaginary = tf.matmul(turned, np.concatenate([second.imag, second.real]))
+    power = tf.square(real) + tf.square(imaginary)
+    columns = len(self._columns)
+    found = tf.reshape(tf.sqrt(power), [-1, half, columns])
+    return tf.reshape(tf.transpose(found, [0, 2, 1]), [-1, columns * half])
 
 
 def _divisor_below_root(number: int) -> int:
@@ -69,7 +98,18 @@ def _divisor_below_root(number: int) -> int:
   return next(d for d in range(math.isqrt(number), 0, -1) if number % d == 0)
 
 
-def _phases(rows: int, columns: int, period: int) -> np.ndarray:
+def _in_order(matrix: np.ndarray, order: np.ndarray) -> np.ndarray:
+  """Returns rows of a mel matrix, each where it comes first, else zeros."""
+  found = np.zeros([len(order), matrix.shape[1]], np.float32)
+  rows, places = np.unique(order, return_index=True)
+  inside = rows < len(matrix)
+  found[places[inside]] = matrix[rows[inside]]
+  return found
+
+
+def _phases(
+  rows: Sequence[int], columns: Sequence[int], period: int
+) -> np.ndarray:
   """Returns exp(-2 pi i r c / period), complex64[rows, columns]."""
-  products = np.outer(np.arange(rows), np.arange(columns)) % period
+  products = np.outer(rows, columns) % period
   return np.exp(-2j * np.pi * products / period).astype(np.complex64)

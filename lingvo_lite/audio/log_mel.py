@@ -115,7 +115,7 @@ class LogMel(tf.keras.layers.Layer):
     """
     super().__init__(trainable=False, **kwargs)
     self.config = config
-    self.bands = _mel_bands(config)
+    self.bands = cut_bands(mel_matrix(config))
 
   def call(self, pcm: tf.Tensor) -> tf.Tensor:
     """Returns the features.
@@ -150,8 +150,7 @@ class LogMel(tf.keras.layers.Layer):
       windows: float32[N, W].
 
     Returns:
-      float32[N, K], of the frequencies from 0 on, at least those that the mel
-      scale looks at.
+      float32[N, K], what `bands` are cut for: the frequencies from 0 on.
     """
     return tf.abs(tf.signal.rfft(windows, [self.config.fft_samples]))
 
@@ -191,16 +190,8 @@ def _frames(pcm: tf.Tensor, config: LogMelConfig) -> tf.Tensor:
   )
 
 
-def _mel_bands(config: LogMelConfig) -> list[tuple[int, int, np.ndarray]]:
-  """Cuts the mel matrix into bands without their rows of zeros.
-
-  Args:
-    config: what the features are.
-
-  Returns:
-    One `(first, last, matrix)` a band: the FFT bins `first:last` that it
-    touches and float32[last - first, bins of the band].
-  """
+def mel_matrix(config: LogMelConfig) -> np.ndarray:
+  """Returns the triangles, float32[FFT bins, F]."""
   matrix = tf.signal.linear_to_mel_weight_matrix(
     config.num_mel_bins,
     config.fft_samples // 2 + 1,
@@ -209,9 +200,21 @@ def _mel_bands(config: LogMelConfig) -> list[tuple[int, int, np.ndarray]]:
     config.upper_edge_hertz,
   )
   with tf.init_scope():
-    matrix = np.asarray(matrix)
+    return np.asarray(matrix)
+
+
+def cut_bands(matrix: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+  """Cuts a mel matrix into bands without their rows of zeros.
+
+  Args:
+    matrix: float32[K, F], from magnitudes to mel bins.
+
+  Returns:
+    One `(first, last, matrix)` a band: the magnitudes `first:last` that it
+    touches and float32[last - first, bins of the band].
+  """
   bands = []
-  for start in range(0, config.num_mel_bins, _BAND_MEL_BINS):
+  for start in range(0, matrix.shape[1], _BAND_MEL_BINS):
     columns = matrix[:, start : start + _BAND_MEL_BINS]
     touched = np.flatnonzero(columns.any(axis=1))
     first, last = int(touched[0]), int(touched[-1]) + 1

@@ -9,6 +9,9 @@ from typing import Any
 
 from lingvo_lite.stage.errors import InputError
 
+# What a file begins with that is being written; a kill leaves it.
+PARTIAL = ".partial-"
+
 
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[str]:
@@ -23,7 +26,7 @@ def whole_file(path: str) -> Iterator[str]:
   folder = os.path.dirname(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
   extension = os.path.splitext(path)[1]
-  handle, temporary = tempfile.mkstemp(extension, ".partial-", folder)
+  handle, temporary = tempfile.mkstemp(extension, PARTIAL, folder)
   os.close(handle)
   try:
     yield temporary
