@@ -67,6 +67,9 @@ def cold_starts(
       "PYTHONPATH": os.pathsep.join(sys.path),
       # An app has its bytecode; who measures may have forbidden to write it.
       "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode"),
+      # From its import on NumPy's OpenBLAS has a thread that waits by spinning:
+      # on an idle core it doubles the processor time, and computes nothing.
+      "OPENBLAS_NUM_THREADS": "1",
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for path, threads in cases:

@@ -32,7 +32,12 @@ print(sorted(set(name.split(".")[0] for name in sys.modules)))
 
 def _run(program):
   # Compiling our sources anew is no part of an import.
-  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  environment = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(sys.path),
+    # A thread of NumPy's that spins is no part of it either.
+    "OPENBLAS_NUM_THREADS": "1",
+  }
   environment.pop("PYTHONDONTWRITEBYTECODE", None)
   with tempfile.TemporaryDirectory() as folder:
     environment["PYTHONPYCACHEPREFIX"] = folder
