@@ -35,8 +35,8 @@ class TrainingStart:
   """
 
   model_config: ConformerConfig
-  specs: list[VariableSpec]
-  groups: list[UnitGroup]
+  specs: tuple[VariableSpec, ...]
+  groups: tuple[UnitGroup, ...]
   weights: np.ndarray
   order: dict[str, list[int]]
   plans: list[DropoutPlan]
