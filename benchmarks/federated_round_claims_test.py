@@ -25,10 +25,15 @@ class FederatedRoundClaimsTest(absltest.TestCase):
       _row("stock", 24.0),
       _row("flower", 15.0),
       {"kind": "memory", "mb_a_round": 1.5},
+      {"kind": "program", "first_round_s": 50.0},
     ]
     claims = federated_round_claims(rows, "what")
-    self.assertEqual([c.value for c in claims], [1.2, 0.5, 0.8, 30.0, 1.5])
-    self.assertEqual([c.met for c in claims], [True, False, True, True, False])
+    self.assertEqual(
+      [c.value for c in claims], [1.2, 0.5, 0.8, 30.0, 50.0, 1.5]
+    )
+    self.assertEqual(
+      [c.met for c in claims], [True, False, True, True, False, False]
+    )
 
   def test_what_was_not_measured_is_not_met(self):
     rows = [
@@ -36,7 +41,9 @@ class FederatedRoundClaimsTest(absltest.TestCase):
       {"kind": "skipped", "system": "flower", "reason": "no network"},
     ]
     claims = federated_round_claims(rows, "what")
-    self.assertEqual([c.value for c in claims], [None, None, None, 30.0, None])
+    self.assertEqual(
+      [c.value for c in claims], [None, None, None, 30.0, None, None]
+    )
     self.assertEqual(sum(c.met for c in claims), 1)
 
 

@@ -7,8 +7,9 @@ project; by TFF's `build_weighted_fed_avg` with its defaults; and by Flower and
 pfl-research, in environments that are made from locked requirements, and left
 out with a line that says why where they cannot be. Each system is a process of
 its own; their rounds take turns, and medians are compared. Then this project's
-rounds on one and two workers, and its memory over many rounds. Each part is
-kept in --out and not made again. Written to --result: federated_round.json.
+rounds on one and two workers, its memory over many rounds, and how long
+`//fl:train` takes to its first round on the default corpus. Each part is kept
+in --out and not made again. Written to --result: federated_round.json.
 """
 
 from lingvo_lite.stage import entry_point
@@ -29,11 +30,13 @@ from benchmarks.federated_round_claims import (
   COMPARED_COHORT,
   federated_round_claims,
 )
+from benchmarks.first_round import first_round_s
 from benchmarks.peer_environment import NoEnvironmentError, peer_python
 from benchmarks.result_file import write_result
 from benchmarks.round_process import RoundProcess, SystemFailedError
 from benchmarks.round_time import RoundTime
 from benchmarks.systems.workload import Workload
+from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.models.presets import PRESETS
 from lingvo_lite.stage.files import read_json, write_json
 
@@ -116,6 +119,7 @@ def main(argv: Sequence[str]) -> None:
     )
   rows += _round_time(rows)
   rows += bench.kept("memory", lambda: [bench.watch_memory()])
+  rows += bench.kept("program", lambda: [bench.start_program()])
   write_result(
     entry_point.user_path(_RESULT.value),
     config=config,
@@ -270,6 +274,21 @@ class _Bench:
       "mb_a_round": float(slope),
       "resident_mb": [round(value) for value in resident],
       "measured_in_s": time.monotonic() - began,
+    }
+
+  def start_program(self) -> Row:
+    """Times `//fl:train` to its first round, at its default settings."""
+    seconds = first_round_s(
+      os.path.join(_ROOT, "lingvo_lite", "pretrained", "tiny"),
+      # Unpacked before the clock runs.
+      find_corpus(None),
+      _ROOT,
+      os.path.join(self._folder, "program.log"),
+    )
+    return {
+      "kind": "program",
+      "first_round_s": seconds,
+      "measured_in_s": seconds,
     }
 
   def _start(
