@@ -74,7 +74,7 @@ _MODEL = flags.DEFINE_string(
 _STEPS = flags.DEFINE_integer("steps", 200, "Of each fine-tuning.")
 _HEALING_STEPS = flags.DEFINE_integer(
   "healing_steps",
-  4000,
+  2000,
   "Of each pruned float model, before the grid: what is pruned and trained at"
   " fewer bits begins with it.",
 )
