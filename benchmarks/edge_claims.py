@@ -60,6 +60,11 @@ def edge_claims(rows: Sequence[Row]) -> list[Claim]:
       "<= 1.15",
     ),
     Claim(
+      "the same, of sentences like those that the training heard",
+      _ratio(_general(float32), _general(offline), "wer"),
+      "<= 1.15",
+    ),
+    Claim(
       "milliseconds from opening the float32 file to the first result, fresh"
       " process, imports not counted",
       _figure(float32, "cold_start_ms"),
@@ -121,6 +126,10 @@ def edge_claims(rows: Sequence[Row]) -> list[Claim]:
 
 def _first(rows: Sequence[Row], kind: str) -> Row | None:
   return next((row for row in rows if row["kind"] == kind), None)
+
+
+def _general(row: Row | None) -> Row | None:
+  return None if row is None else row["by_speech"].get("general")
 
 
 def _figure(row: Row | None, name: str) -> float | None:
