@@ -75,6 +75,14 @@ class FlatbufferTest(absltest.TestCase):
     # Half a step goes to the even neighbour, more to the next.
     bias = np.array([3, 1 + 2**-8, 1 + 2**-8 + 2**-12, -1 - 3 * 2**-8])
     model.buffers[3].data = bias.astype(np.float32).view(np.uint8)
+    tensor = model.subgraphs[0].tensors[2]
+    # With static activations biases are integers, which stay.
+    tensor.type = schema.TensorType.INT32
+    shorten_biases(model)
+    np.testing.assert_array_equal(
+      model.buffers[3].data.view(np.float32), bias.astype(np.float32)
+    )
+    tensor.type = schema.TensorType.FLOAT32
     others = [np.array(model.buffers[index].data) for index in (1, 2)]
     shorten_biases(model)
     found = model.buffers[3].data.view(np.float32)
