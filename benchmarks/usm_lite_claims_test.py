@@ -97,6 +97,12 @@ class UsmLiteClaimsTest(absltest.TestCase):
         latency_of_replaced_interval=[1.2, 1.3],
         bytes_of_replaced=1.025,
       ),
+      {
+        "kind": "static",
+        "of": ladder_name(4, (2, 4), True),
+        "wer": 1.05 * _row("float32", [1, 1, 0, 2])["wer"],
+        "transport_bytes": 95,
+      },
       {"kind": "step_overhead", "ratio": 1.2},
     ]
     found = {claim.claim: claim for claim in claims(rows)}
@@ -105,6 +111,12 @@ class UsmLiteClaimsTest(absltest.TestCase):
     worse = found["int4 + 2:4, relative WER regression"]
     self.assertAlmostEqual(worse.value, 0.25)
     self.assertFalse(worse.met)
+    static = "int4 + 2:4 with static activations"
+    larger = found[f"{static}, transport form of float32's file"]
+    self.assertEqual((larger.value, larger.met), (0.095, False))
+    worse = found[f"{static}, relative WER regression"]
+    self.assertAlmostEqual(worse.value, 0.05)
+    self.assertTrue(worse.met)
     self.assertEqual(found["int4, latency of float32's"].value, 0.8)
     of_dense = "of the dense file that it replaces"
     self.assertEqual(found[f"largest stored, {of_dense}"].value, 1.025)
