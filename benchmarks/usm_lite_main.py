@@ -14,7 +14,7 @@ from lingvo_lite.stage import entry_point
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from benchmarks.usm_lite_ladder import (
   choices,
   ladder,
 )
+from benchmarks.usm_lite_table import usm_lite_tables
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
 from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
@@ -207,7 +208,7 @@ def main(argv: Sequence[str]) -> None:
     rows=rows,
     claims=found,
   )
-  print(_table(rows))
+  print(usm_lite_tables(rows))
   print(claims_table(found))
   logging.info("written to %s and %s", results, figure)
 
@@ -247,7 +248,7 @@ def _static_rows(
   """Returns the rows of static activations, timed in turn with dynamic ones."""
   chosen = [recipe for recipe in recipes if recipe.name in STATIC]
   rows = [static_row(setting, recipe) for recipe in chosen]
-  static = [dataclasses.replace(r, name=f"{r.name}_static") for r in chosen]
+  static = [Recipe(row["recipe"]) for row in rows]
   paths = [setting.tflite(recipe) for recipe in [*chosen, *static]]
   speeds = measure_speed(paths, setting.evaluation)
   for row, before, after in zip(
@@ -308,96 +309,6 @@ def _add_figures(rows: list[dict[str, Any]]) -> None:
       row["wer_difference_interval"] = [
         round(end, 5) for end in difference_interval(row, base)
       ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-  """Returns the tables of docs/compression.md."""
-  lines = [
-    "| recipe | WER | 95% interval | of float32's WER | stored | transport |"
-    " memory MB | latency ms | RTF |",
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-  ]
-  for row in rows:
-    if row["kind"] != "ladder":
-      continue
-    low, high = row["wer_interval"]
-    change = row.get("wer_regression")
-    lines.append(
-      f"| {row['recipe']} | {row['wer']:.4f} | {low:.3f} to {high:.3f} |"
-      f" {'' if change is None else f'{100 * change:+.1f}%'} |"
-      f" {100 * row['bytes_vs_float32_file']:.1f}% |"
-      f" {100 * row['transport_bytes_vs_float32_file']:.2f}% |"
-      f" {row['peak_rss_bytes'] / 1e6:.0f} | {row['latency_ms']:.2f} |"
-      f" {row['rtf']:.4f} |"
-    )
-  for row in rows:
-    lines += [
-      f"\n{row['recipe']} is {worse}."
-      for worse in row.get("worse_than_replaced", [])
-    ]
-  lines += _bytes_table(rows)
-  static = [row for row in rows if row["kind"] == "static"]
-  if static:
-    lines += [
-      "",
-      "| static activations | WER | 95% interval | bytes | transport | error,"
-      " of the logits' spread | latency ms | of the dynamic file's |",
-      "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-  for row in static:
-    low, high = row["wer_interval"]
-    lines.append(
-      f"| {row['recipe']} | {row['wer']:.4f} | {low:.3f} to {high:.3f} |"
-      f" {row['bytes']:,} | {row['transport_bytes']:,} |"
-      f" {row['relative_error_vs_keras']:.4f} | {row['latency_ms']:.2f} |"
-      f" {row['latency_of_dynamic']:.2f} |"
-    )
-  chosen = sorted(
-    (row for row in rows if row["kind"] == "choice"),
-    key=lambda row: row["recipe"],
-  )
-  if chosen:
-    lines += [
-      "",
-      "| recipe: change | held-out WER | last loss | mask updates | churn |",
-      "|---|--:|--:|--:|---|",
-    ]
-  for row in chosen:
-    churn = ", ".join(f"{each:.3f}" for each in row["mask_churn"])
-    lines.append(
-      f"| {row['recipe']} | {row['held_out_wer']:.4f} |"
-      f" {row['last_loss']:.4f} | {row['mask_updates']} | {churn} |"
-    )
-  lines += [
-    "",
-    "| grid | LiteRT | error, of the logits' spread | latency, of float32's |",
-    "|---|---|--:|--:|",
-  ]
-  for row in rows:
-    if row["kind"] != "grid":
-      continue
-    figures = " | |"
-    if row["refusal"] is None:
-      figures = (
-        f" {row['relative_error']:.4f} | {row['latency_of_float32']:.2f} |"
-      )
-    lines.append(f"| {row['grid']} | {row['refusal'] or 'runs'} |{figures}")
-  return "\n".join(lines)
-
-
-def _bytes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-  """Returns what the bytes of each file are spent on."""
-  ladder_rows = [row for row in rows if row["kind"] == "ladder"]
-  kinds = list(ladder_rows[0]["bytes_by_kind"])
-  lines = [
-    "",
-    f"| recipe, bytes | {' | '.join(k.replace('_', ' ') for k in kinds)} |",
-    "|---" + "|--:" * len(kinds) + "|",
-  ]
-  for row in ladder_rows:
-    cells = [f"{row['bytes_by_kind'][kind]:,}" for kind in kinds]
-    lines.append(f"| {row['recipe']} | {' | '.join(cells)} |")
-  return lines
 
 
 if __name__ == "__main__":

@@ -62,18 +62,10 @@ class Evaluation:
     """
     return self._rates(self._recognized(weights))
 
-  def measure_speakers(
-    self, weights: np.ndarray
-  ) -> dict[str, dict[str, float]]:
-    """Returns quantiles over speakers of each domain; see `speaker_rates`.
+  def measure_with_speakers(self, weights: np.ndarray) -> dict[str, Any]:
+    """Returns what `measure` does, and how the speakers fare.
 
-    Args:
-      weights: float32[P], all variables of the model.
-    """
-    return self._speaker_rates(self._recognized(weights))
-
-  def measure_round(self, weights: np.ndarray) -> dict[str, Any]:
-    """Returns what `measure` does, and as `speakers` the quantiles.
+    That is `speakers`: quantiles over them in each domain, see `speaker_rates`.
 
     Args:
       weights: float32[P], all variables of the model.
@@ -81,7 +73,10 @@ class Evaluation:
     recognized = self._recognized(weights)
     return {
       **self._rates(recognized),
-      "speakers": self._speaker_rates(recognized),
+      "speakers": {
+        domain: speaker_rates(self._speakers[domain], *texts)
+        for domain, texts in recognized.items()
+      },
     }
 
   def _recognized(self, weights: np.ndarray) -> dict[str, _Recognized]:
@@ -97,14 +92,6 @@ class Evaluation:
   def _rates(self, recognized: dict[str, _Recognized]) -> dict[str, float]:
     return {
       f"{domain}_wer": word_error_rate(*texts)
-      for domain, texts in recognized.items()
-    }
-
-  def _speaker_rates(
-    self, recognized: dict[str, _Recognized]
-  ) -> dict[str, dict[str, float]]:
-    return {
-      domain: speaker_rates(self._speakers[domain], *texts)
       for domain, texts in recognized.items()
     }
 

@@ -142,9 +142,9 @@ def train(
         model, speech.unheard_set.examples, "eval", start.shipped
       )
       if end == ends[0]:
-        before, levels_before = _measure(
-          start, unheard, start.weights, "before"
-        )
+        before = unheard.measure(start.weights)
+        levels_before = _levels(start, unheard, start.weights)
+        _log_rates("before", before, levels_before)
       sizes = tier_sizes(settings.tiers, process)
       _log_sizes(sizes, tiers.server_params)
       program = FederatedProgram(
@@ -164,18 +164,20 @@ def train(
         ).write,
       )
       weights, rows = program.run(
-        start.weights, held_out.measure_round, observe
+        start.weights, held_out.measure_with_speakers, observe
       )
       if end < config.rounds:
         moved = mean_churn(
           [row["churn"] for row in rows[end - config.refresh_every : end]]
         )
         phases.append(_refreshed(settings, start, phases, moved))
-  after, levels_after = _measure(start, unheard, weights, "after")
+  after = unheard.measure_with_speakers(weights)
   speakers = {
-    **held_out.measure_speakers(weights),
-    **unheard.measure_speakers(weights),
+    **held_out.measure_with_speakers(weights)["speakers"],
+    **after.pop("speakers"),
   }
+  levels_after = _levels(start, unheard, weights)
+  _log_rates("after", after, levels_after)
   # What was measured is what is exported.
   set_weights(model, start.shipped(weights) if start.shipped else weights)
   return Trained(
@@ -323,20 +325,19 @@ def _refreshed(
   ]
 
 
-def _measure(
-  start: TrainingStart, evaluation: Evaluation, weights: np.ndarray, when: str
-) -> tuple[_Rates, dict[str, _Rates]]:
-  """Returns error rates, and those of each level of a ladder; logs them."""
-  rates = evaluation.measure(weights)
+def _levels(
+  start: TrainingStart, evaluation: Evaluation, weights: np.ndarray
+) -> dict[str, _Rates]:
+  """Returns the error rates of each level of a ladder; none: no ladder."""
+  if start.ladder is None:
+    return {}
+  return start.ladder.measure_levels(weights, start.specs, evaluation.measure)
+
+
+def _log_rates(when: str, rates: _Rates, levels: Mapping[str, _Rates]) -> None:
   logging.info("%s: %s", when, _in_words(rates))
-  levels: dict[str, _Rates] = {}
-  if start.ladder:
-    levels = start.ladder.measure_levels(
-      weights, start.specs, evaluation.measure
-    )
   for name, of_level in levels.items():
     logging.info("%s, %s: %s", when, name, _in_words(of_level))
-  return rates, levels
 
 
 def _log_sizes(sizes: Sequence[Mapping[str, Any]], server_params: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.quantization.grid import find_grid
@@ -113,7 +114,7 @@ def export(
     "bytes_by_kind": bytes_by_kind(contents),
     "flex_ops": flex_operations(contents),
     "integer_kernels_equal_to_trained": len(grids),
-    "stays_float": stays_float(compressed, len(contents)),
+    "stays_float": stays_float(compressed, len(contents), static_activations),
     "parity": dataclasses.asdict(parity),
   }
 
@@ -151,13 +152,15 @@ def check_nothing_left_out(compressed: CompressedModel) -> None:
 
 
 def stays_float(
-  compressed: CompressedModel, file_bytes: int
+  compressed: CompressedModel, file_bytes: int, static_activations: bool
 ) -> list[dict[str, Any]]:
   """Lists the weights that are no integers, the largest first.
 
   Args:
     compressed: the model.
     file_bytes: size of its .tflite file.
+    static_activations: whether that has them; then biases of matrices are
+      integers too.
 
   Returns:
     `{"layer", "weight", "bytes", "fraction_of_file"}` of each; the window, the
@@ -165,11 +168,13 @@ def stays_float(
   """
   rows = []
   for layer in compressed.model.layers:
-    integers = (
-      kernel_name(layer) if layer.name in compressed.bits_by_layer else None
-    )
+    integers = []
+    if layer.name in compressed.bits_by_layer:
+      integers.append(kernel_name(layer))
+      if static_activations and isinstance(layer, tf.keras.layers.Dense):
+        integers.append("bias")
     for weight in layer.weights:
-      if leaf_name(weight) == integers:
+      if leaf_name(weight) in integers:
         continue
       size = 4 * weight.shape.num_elements()
       rows.append(

@@ -290,6 +290,13 @@ class ExportTest(tf.test.TestCase):
       self.assertEqual(
         sum(report["bytes_by_kind"].values()), os.path.getsize(path)
       )
+      floats, before = (
+        {(row["layer"], row["weight"]) for row in each["stays_float"]}
+        for each in (report, self.reports[name])
+      )
+      # Biases of matrices are integers here.
+      self.assertLess(floats, before)
+      self.assertEqual({weight for _, weight in before - floats}, {"bias"})
       description = Recognizer(path).description
       self.assertEqual(description["activations"], "static")
       model = read_flatbuffer(self.contents(static.recipe.name))
