@@ -102,9 +102,7 @@ def export(
     with open(temporary, "wb") as file:
       file.write(contents)
     parity = check_parity(temporary, compressed.model, speech, bool(grids))
-    transport_bytes = write_transport(
-      contents, compressed.recipe.kept_of, transport_path(path)
-    )
+    transport_bytes = write_transport(contents, transport_path(path))
   return {
     "recipe": compressed.recipe.name,
     "static_activations": static_activations,

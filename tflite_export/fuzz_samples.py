@@ -153,7 +153,7 @@ def small_transport() -> dict[str, bytes]:
     model.subgraphs[0].tensors.append(tensor)
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "m.tflite.zip")
-    write_transport(write_flatbuffer(model), (2, 4), path)
+    write_transport(write_flatbuffer(model), path)
     with zipfile.ZipFile(path) as archive:
       return {name: archive.read(name) for name in archive.namelist()}
 

@@ -369,11 +369,10 @@ def _changed_transport(members: dict[str, bytes], rng: random.Random) -> bytes:
     changed[LAYOUT] = _changed_json(changed[LAYOUT], rng)
   elif kind == 1:
     layout = json.loads(changed[LAYOUT])
-    holder = rng.choice([layout["pieces"], layout["kept_of"]])
-    place = rng.randrange(len(holder))
-    if isinstance(holder[place], list):
-      holder, place = holder[place], rng.randrange(1, 4)
-    holder[place] = rng.choice((0, 1, 2, 3, 4, 8, 16, 64, 255, *_INTERESTING))
+    piece = rng.choice(layout["pieces"])
+    piece[rng.randrange(3)] = rng.choice(
+      (0, 1, 2, 3, 4, 8, 16, 32, 64, 255, *_INTERESTING)
+    )
     changed[LAYOUT] = json.dumps(layout).encode()
   elif kind == 2:
     name = rng.choice(sorted(changed))

@@ -6,7 +6,6 @@ them together again, byte for byte. docs/compression.md describes the format.
 """
 
 import contextlib
-import itertools
 import json
 import math
 
@@ -17,40 +16,38 @@ from tflite_export.bounded_zip import BoundedZip
 
 LAYOUT = "layout.json"
 SKELETON = "skeleton"
-VALUES = "values"
-POSITIONS = "positions"
 FLOATS = "floats"
-FORMAT = "tflite-pieces-1"
+NONZERO = "nonzero"
+FORMAT = "tflite-pieces-2"
+FLOAT_BITS = 32
+INTEGER_BITS = (2, 4, 8)
 _MAX_BYTES = 1 << 30
 # A line for each constant of the model.
 _MAX_LAYOUT_BYTES = 1 << 22
-# A byte numbers one pattern or more.
-_MOST_PATTERNS = 256
-_MEMBERS = (LAYOUT, SKELETON, VALUES, POSITIONS, FLOATS)
 # Weights fold to half, those of few bits and with zeros to a tenth.
 _MAX_RATIO = 100
 
 
-def patterns(kept_of: tuple[int, int]) -> np.ndarray:
-  """Returns which places may be kept, int64[patterns, n], in their order."""
-  kept, group = kept_of
-  return np.array(list(itertools.combinations(range(group), kept)))
+def values_member(bits: int) -> str:
+  """Returns what holds the integers of `bits` bits that are not zero."""
+  return f"values_{bits}"
 
 
-def patterns_per_byte(count: int) -> int:
-  """Returns how many numbers below `count` one byte holds, as its digits."""
-  digits = 1
-  while count ** (digits + 1) <= 256:
-    digits += 1
-  return digits
+_MEMBERS = (
+  LAYOUT,
+  SKELETON,
+  FLOATS,
+  NONZERO,
+  *(values_member(bits) for bits in INTEGER_BITS),
+)
 
 
-def bits_in_values(bits: int) -> int:
-  """Returns how many bits a value of `bits` takes in `values`.
+def values_per_byte(bits: int) -> int:
+  """Returns how many integers of `bits` bits, none of them zero, a byte holds.
 
-  Huffman codes need a byte a symbol, but 2 bits are too few for one.
+  They are the byte's digits in base `2**bits - 1`: 5 of 2 bits, 2 of 4, 1 of 8.
   """
-  return 8 if bits == 4 else bits
+  return int(math.log(256, 2**bits - 1))
 
 
 def unpack_fields(packed: np.ndarray, bits: int) -> np.ndarray:
@@ -66,6 +63,23 @@ def pack_fields(fields: np.ndarray, bits: int) -> np.ndarray:
   fields = np.pad(fields, (0, -len(fields) % in_byte)).reshape(-1, in_byte)
   places = np.arange(0, 8, bits, dtype=np.uint8)
   return np.bitwise_or.reduce(fields << places, axis=1).astype(np.uint8)
+
+
+def to_digits(numbers: np.ndarray, bits: int) -> np.ndarray:
+  """Returns numbers below `2**bits - 1`, uint8[...], as digits of bytes.
+
+  The first digit is the least significant; zeros fill up the last byte.
+  """
+  in_byte = values_per_byte(bits)
+  digits = np.pad(numbers, (0, -len(numbers) % in_byte)).reshape(-1, in_byte)
+  return (digits @ (2**bits - 1) ** np.arange(in_byte)).astype(np.uint8)
+
+
+def from_digits(data: np.ndarray, bits: int) -> np.ndarray:
+  """Undoes `to_digits`, but for the zeros that filled up the last byte."""
+  base = 2**bits - 1
+  powers = base ** np.arange(values_per_byte(bits))
+  return (data[:, np.newaxis] // powers % base).reshape(-1).astype(np.uint8)
 
 
 def to_planes(data: np.ndarray) -> np.ndarray:
@@ -92,6 +106,8 @@ def read_transport(path: str) -> bytes:
     with contextlib.closing(
       BoundedZip(path, len(_MEMBERS), _MAX_BYTES)
     ) as archive:
+      if not set(archive.names) <= set(_MEMBERS):
+        raise ValueError(f"{len(archive.names)} members, some unknown")
       members = {
         name: b"".join(
           archive.blocks(
@@ -130,22 +146,12 @@ def _check_layout(layout: dict, max_bytes: int) -> None:
     ValueError: what it asks for no exporter does.
   """
   whole = _integer(layout["bytes"], 0, min(_MAX_BYTES, max_bytes))
-  if layout["kept_of"] is not None:
-    kept, group = layout["kept_of"]
-    _integer(group, 2, _MOST_PATTERNS)
-    _integer(kept, 1, group - 1)
   end = 0
-  for kind, bits, start, size in layout["pieces"]:
+  for bits, start, size in layout["pieces"]:
     # One after the other: together they are no more than the file.
     end = _integer(start, end, whole) + _integer(size, 0, whole - start)
-    if kind != "floats" and bits not in (2, 4, 8):
+    if bits not in (FLOAT_BITS, *INTEGER_BITS):
       raise ValueError(f"a piece of {bits!r} bits")
-    if kind == "kept":
-      kept, group = layout["kept_of"]
-      if math.comb(group, kept) > _MOST_PATTERNS:
-        raise ValueError(f"{math.comb(group, kept)} patterns")
-      # Whole runs.
-      _integer(size * 8 // bits % group, 0, 0)
 
 
 def _integer(value: object, least: int, most: int) -> int:
@@ -156,63 +162,34 @@ def _integer(value: object, least: int, most: int) -> int:
 
 def _assemble(layout: dict, members: dict[str, bytes]) -> bytes:
   """Puts the pieces into the places that the layout says."""
-  skeleton, values, positions, floats = (
-    np.frombuffer(members[name], np.uint8)
-    for name in (SKELETON, VALUES, POSITIONS, FLOATS)
-  )
-  words = from_planes(floats).reshape(-1, 4)
+  left = {
+    name: np.frombuffer(members.get(name, b""), np.uint8) for name in _MEMBERS
+  }
+  left[FLOATS] = from_planes(left[FLOATS])
+
+  def take(name: str, count: int) -> np.ndarray:
+    taken, left[name] = left[name][:count], left[name][count:]
+    if len(taken) < count:
+      raise ValueError(f"{len(taken)} of {count} bytes in {name}")
+    return taken
+
   whole = np.zeros(layout["bytes"], np.uint8)
   from_skeleton = np.ones(len(whole), bool)
-  value_at = position_at = float_at = 0
-  for kind, bits, start, size in layout["pieces"]:
+  for bits, start, size in layout["pieces"]:
     place = slice(start, start + size)
     from_skeleton[place] = False
-    if kind == "floats":
-      whole[place] = words[float_at : float_at + size // 4].reshape(-1)
-      float_at += size // 4
-    elif kind == "values":
-      stored = bits_in_values(bits)
-      used = size * stored // bits
-      fields = unpack_fields(values[value_at : value_at + used], stored)
-      whole[place] = pack_fields(fields, bits)
-      value_at += used
-    elif kind == "kept":
-      counts = _fill_kept(
-        whole[place],
-        bits,
-        layout["kept_of"],
-        values[value_at:],
-        positions[position_at:],
-      )
-      value_at += counts[0]
-      position_at += counts[1]
-    else:
-      raise ValueError(f"a piece of kind {kind!r}")
+    if bits == FLOAT_BITS:
+      whole[place] = take(FLOATS, size)
+      continue
+    fields = np.zeros(size * 8 // bits, np.uint8)
+    flags = take(NONZERO, -(-len(fields) // 8))
+    nonzero = np.unpackbits(flags, bitorder="little", count=len(fields))
+    count = int(nonzero.sum())
+    values = take(values_member(bits), -(-count // values_per_byte(bits)))
+    fields[nonzero == 1] = from_digits(values, bits)[:count] + 1
+    whole[place] = pack_fields(fields, bits)
   # It was filled up to whole words.
-  whole[from_skeleton] = from_planes(skeleton)[: from_skeleton.sum()]
+  rest = int(from_skeleton.sum())
+  left[SKELETON] = from_planes(left[SKELETON])
+  whole[from_skeleton] = take(SKELETON, rest)
   return whole.tobytes()
-
-
-def _fill_kept(
-  place: np.ndarray,
-  bits: int,
-  kept_of: tuple[int, int],
-  values: np.ndarray,
-  positions: np.ndarray,
-) -> tuple[int, int]:
-  """Fills one N:M kernel; returns how many bytes of both it used."""
-  kept, group = kept_of
-  choices = patterns(kept_of)
-  digits = patterns_per_byte(len(choices))
-  runs = len(place) * 8 // bits // group
-  position_bytes = -(-runs // digits)
-  numbers = positions[:position_bytes, np.newaxis].astype(np.int64)
-  numbers = numbers // len(choices) ** np.arange(digits) % len(choices)
-  places = choices[numbers.reshape(-1)[:runs]]
-  stored = bits_in_values(bits)
-  value_bytes = -(-runs * kept * stored // 8)
-  fields = unpack_fields(values[:value_bytes], stored)[: runs * kept]
-  kernel = np.zeros([runs, group], np.uint8)
-  np.put_along_axis(kernel, places, fields.reshape(runs, kept), axis=1)
-  place[:] = pack_fields(kernel.reshape(-1), bits)
-  return value_bytes, position_bytes

@@ -14,11 +14,12 @@ from tflite_export.fuzzing import fuzz_transports
 from tflite_export.pruning.mask_schedule import keep_largest
 from tflite_export.transport import write_transport
 from tflite_export.transport_reader import (
+  from_digits,
   pack_fields,
-  patterns,
-  patterns_per_byte,
   read_transport,
+  to_digits,
   unpack_fields,
+  values_per_byte,
 )
 
 _TYPES = {
@@ -70,9 +71,9 @@ def _kernel(bits, kept_of, shape=(24, 48), seed=0):
 
 
 class TransportTest(parameterized.TestCase):
-  def write(self, contents, kept_of):
+  def write(self, contents):
     path = os.path.join(self.create_tempdir().full_path, "m.tflite.zip")
-    return path, write_transport(contents, kept_of, path)
+    return path, write_transport(contents, path)
 
   @parameterized.product(
     bits=(2, 4, 8),
@@ -86,39 +87,60 @@ class TransportTest(parameterized.TestCase):
       (bits, _kernel(bits, kept_of, (10, 48), seed=2)),
     ]
     contents = _file(kernels, floats)
-    path, size = self.write(contents, kept_of)
+    path, size = self.write(contents)
     self.assertEqual(read_transport(path), contents)
     self.assertEqual(os.path.getsize(path), size)
     with zipfile.ZipFile(path) as archive:
       self.assertIsNone(archive.testzip())
 
-  def test_sparse_weights_cost_what_they_say(self):
-    # 2:4 of uniform 4-bit integers: half of log2(15) and a quarter of log2(6)
-    # bits a weight are 2.6; the bytes hold 4.
-    shape = (256, 512)
-    contents = _file([(4, _kernel(4, (2, 4), shape))], np.zeros(1, np.float32))
-    _, size = self.write(contents, (2, 4))
-    bits = 8 * size / np.prod(shape)
-    self.assertBetween(bits, 2.6, 2.9)
-    _, dense_size = self.write(contents, None)
-    self.assertLess(size, 0.95 * dense_size)
+  @parameterized.parameters(
+    # Of uniform integers, log2(15) and so on. Of each run that 2:4 keeps two
+    # of: both are not zero with 196/225 (6 places, 14 * 14 values), one is with
+    # 28/225 (4 places, 14 values), none with 1/225.
+    (4, (2, 4), 2.547),
+    (4, None, 3.907),
+    (2, None, 1.585),
+    (8, None, 7.994),
+  )
+  def test_weights_cost_what_they_say(self, bits, kept_of, entropy_bits):
+    shape = (64, 4096)
+    contents = _file(
+      [(bits, _kernel(bits, kept_of, shape))], np.zeros(1, np.float32)
+    )
+    _, size = self.write(contents)
+    cost_bits = 8 * size / np.prod(shape)
+    self.assertBetween(cost_bits, entropy_bits, 1.03 * entropy_bits)
 
-  def test_a_kernel_without_the_pattern_is_stored_as_it_is(self):
-    kernels = [(4, _kernel(4, None)), (4, _kernel(4, (2, 4), (64, 64)))]
-    contents = _file(kernels, np.zeros(1, np.float32))
-    path, _ = self.write(contents, (2, 4))
-    self.assertEqual(read_transport(path), contents)
+  def test_the_layout_by_hand(self):
+    kernel = np.zeros((16, 8), np.int8)
+    kernel[0] = [0, 3, 0, -7, 1, 0, 0, 0]
+    kernel[15, 7] = 2
+    path, _ = self.write(_file([(4, kernel)], np.zeros(1, np.float32)))
     with zipfile.ZipFile(path) as archive:
       layout = json.loads(archive.read("layout.json"))
-    kinds = [piece[0] for piece in layout["pieces"]]
-    self.assertCountEqual(kinds, ["values", "kept", "floats", "floats"])
+      nonzero, values = archive.read("nonzero"), archive.read("values_4")
+      # The one scale vector has 16 floats; the float constant is too short.
+      self.assertEqual(
+        archive.namelist(),
+        ["layout.json", "skeleton", "floats", "nonzero", "values_4"],
+      )
+    self.assertEqual(layout["format"], "tflite-pieces-2")
+    sizes = sorted((bits, size) for bits, _, size in layout["pieces"])
+    self.assertEqual(sizes, [(4, 64), (32, 64)])
+    self.assertEqual(nonzero, bytes([0b00011010, *[0] * 14, 0b10000000]))
+    # 3 is the field 3, -7 is 9; digits are one less.
+    self.assertEqual(values, bytes([2 + 15 * 8, 0 + 15 * 1]))
 
-  def test_patterns_by_hand(self):
+  @parameterized.parameters((2, 5), (4, 2), (8, 1))
+  def test_digits_come_back(self, bits, in_byte):
+    self.assertEqual(values_per_byte(bits), in_byte)
+    numbers = np.arange(2**bits - 1, dtype=np.uint8)
     self.assertEqual(
-      patterns((2, 4)).tolist(),
-      [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]],
+      from_digits(to_digits(numbers, bits), bits)[: len(numbers)].tolist(),
+      numbers.tolist(),
     )
-    self.assertEqual([patterns_per_byte(n) for n in (4, 6, 70)], [4, 3, 1])
+
+  def test_fields_by_hand(self):
     fields = np.array([1, 2, 3, 0, 3], np.uint8)
     self.assertEqual(pack_fields(fields, 2).tolist(), [0b00111001, 0b11])
     self.assertEqual(
@@ -127,7 +149,7 @@ class TransportTest(parameterized.TestCase):
 
   def test_damage_is_told_in_one_line(self):
     contents = _file([(4, _kernel(4, (2, 4)))], np.zeros(64, np.float32))
-    path, _ = self.write(contents, (2, 4))
+    path, _ = self.write(contents)
     with open(path, "rb") as file:
       whole = file.read()
     flipped = bytearray(whole)
@@ -146,7 +168,7 @@ class TransportTest(parameterized.TestCase):
 
   def test_what_asks_without_a_bound_is_told(self):
     contents = _file([(4, _kernel(4, (2, 4)))], np.zeros(64, np.float32))
-    path, _ = self.write(contents, (2, 4))
+    path, _ = self.write(contents)
     with zipfile.ZipFile(path) as archive:
       members = {name: archive.read(name) for name in archive.namelist()}
     layout = json.loads(members["layout.json"])
@@ -156,13 +178,10 @@ class TransportTest(parameterized.TestCase):
       {"bytes": 10**9},
       {"bytes": -1},
       {"bytes": 1e3},
-      {"kept_of": [4, 4]},
-      {"kept_of": [0, 4]},
-      {"kept_of": [30, 60]},
-      {"kept_of": None},
-      {"pieces": [["values", 0, *piece[2:]]]},
-      {"pieces": [["values", 3, *piece[2:]]]},
-      {"pieces": [["kept", 4, -8, 8]]},
+      {"pieces": [[0, *piece[1:]]]},
+      {"pieces": [[3, *piece[1:]]]},
+      {"pieces": [[4, -8, 8]]},
+      {"pieces": [[4, 0, 10**6]]},
       {"pieces": [piece, piece]},
     ):
       members["layout.json"] = json.dumps({**layout, **change}).encode()
