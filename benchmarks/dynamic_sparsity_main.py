@@ -43,7 +43,7 @@ from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import load_examples
 from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.data.splits import split_held_out, spread
 from lingvo_lite.dynamic_sparsity.block_masks import find_block_layers
 from lingvo_lite.dynamic_sparsity.levels import SparsityLevels
 from lingvo_lite.metrics.recognition import Recognizer
@@ -167,9 +167,7 @@ def _setting(
     if DOMAINS.get(utterance.chapter) == "general"
   ]
   if quick:
-    # Spread over the speakers.
-    step = max(1, len(utterances) // _QUICK_UTTERANCES)
-    utterances = utterances[::step][:_QUICK_UTTERANCES]
+    utterances = spread(utterances, _QUICK_UTTERANCES)
   examples = load_examples(utterances, CharacterVocabulary(), _MAX_BAD_FRACTION)
   probe = tf.keras.models.clone_model(model)
   return Setting(

@@ -35,7 +35,7 @@ from benchmarks.result_file import claims_table, write_result
 from benchmarks.tensorflowasr_timing import tensorflowasr_row
 from lingvo_lite.data.default_corpus import find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.data.splits import split_held_out, spread
 from lingvo_lite.stage.errors import InputError
 from lingvo_lite.stage.files import read_json, write_json
 from lingvo_lite.stage.manifest import environment, sha256
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     os.path.join(out, "quick_models" if quick else "models"),
   )
   spoken = _load(os.path.join(corpus, "eval"), 12 if quick else 360)
-  for_rivals = _spread(spoken, 3 if quick else 60)
+  for_rivals = spread(spoken, 3 if quick else 60)
   _, held_out = split_held_out(load_librispeech(os.path.join(corpus, "server")))
   known = _speech(held_out[:4] if quick else held_out)
   config = {
@@ -230,17 +230,12 @@ def _sources_digest() -> str:
 
 
 def _load(folder: str, count: int) -> list[SpokenUtterance]:
-  return _speech(_spread(load_librispeech(folder), count))
+  return _speech(spread(load_librispeech(folder), count))
 
 
 def _speech(utterances: Sequence[Any]) -> list[SpokenUtterance]:
   spoken, _ = load_speech(utterances, max_bad_fraction=_MAX_BAD_FRACTION)
   return spoken
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-  """Returns `count` of the items, from all over."""
-  return list(items[:: max(1, len(items) // count)][:count])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ import jiwer
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.usm_lite_ladder import healed_of
+from benchmarks.usm_lite_ladder import CONTROL, healed_of
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.stage.files import read_json, write_json
 from tflite_export.accuracy import accuracy, transcribe_all
 from tflite_export.compress import CompressedModel, compress
 from tflite_export.compressed_file import load_compressed, save_compressed
+from tflite_export.distillation import fine_tuning_loss
 from tflite_export.export import export, with_static_name
+from tflite_export.fine_tuning import FineTuning, gradients_of
 from tflite_export.peak_memory import peak_rss_bytes
 from tflite_export.recipes import Recipe
 from tflite_export.speech import SpokenUtterance
@@ -144,6 +146,46 @@ def static_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     return {"of": recipe.name, **_figures(figures, _recognized(setting, path))}
 
   return setting.kept(compressed.recipe, "static", make)
+
+
+def control_row(setting: Setting, like: Recipe) -> dict[str, Any]:
+  """Returns what the float model is when it is trained on, nothing taken away.
+
+  What heals on transcripts also learns: this tells the one from the other.
+
+  Args:
+    setting: whose model it is.
+    like: how long, at which rate and from what it is trained.
+  """
+  recipe = dataclasses.replace(like, name=CONTROL)
+
+  def make() -> dict[str, Any]:
+    model = tf.keras.models.clone_model(setting.model)
+    model.set_weights(setting.model.get_weights())
+    loss_fn = fine_tuning_loss(model, setting.model, like.transcript_fraction)
+    losses = FineTuning(
+      model,
+      gradients_of(model, loss_fn),
+      like.fine_tune_steps,
+      like.learning_rate,
+    ).run(setting.make_batches(), CONTROL)
+    trained = CompressedModel(
+      model, Recipe(CONTROL), {}, (), losses=tuple(losses)
+    )
+    path = setting.tflite(recipe)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    figures = export(
+      trained, setting.config, setting.known_speech, "synthetic speech", path
+    )
+    recognized = _recognized(setting, path)
+    return {
+      "fine_tune_steps": like.fine_tune_steps,
+      **_figures(figures, recognized),
+      **_on_held_out(setting, trained),
+      "edits": [_edits(*pair) for pair in recognized],
+    }
+
+  return setting.kept(recipe, "control", make)
 
 
 def choice_row(setting: Setting, recipe: Recipe) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from tflite_export.recipes import Recipe
 
 BASELINE = "float32"
+CONTROL = "float32_trained_on"
 _BITS = (None, 8, 4, 2)
 _KEPT_OF = (None, (2, 4), (1, 4))
 # Whose choices are varied.
@@ -23,6 +24,7 @@ _CHANGED: tuple[tuple[int, tuple[int, int] | None], ...] = (
 # What is harmed more takes longer to heal; what has healed and is hardly harmed
 # by its grid would only be stirred up again.
 _LOW_RATE, _RATE, _HIGH_RATE = 1e-4, 3e-4, 1e-3
+_TRANSCRIPT_FRACTION = 0.1
 
 
 def ladder(steps: int, healing_steps: int, quick: bool) -> list[Recipe]:
@@ -50,6 +52,7 @@ def ladder(steps: int, healing_steps: int, quick: bool) -> list[Recipe]:
       kept_of=(2, 4),
       fine_tune_steps=steps,
       learning_rate=_HIGH_RATE,
+      transcript_fraction=_TRANSCRIPT_FRACTION,
     )
   )
   return recipes[:-1] if quick else recipes
@@ -69,6 +72,7 @@ def ladder_recipe(
     kept_of=kept_of,
     fine_tune_steps=steps,
     learning_rate=rate,
+    transcript_fraction=_TRANSCRIPT_FRACTION if steps else 0.0,
   )
 
 
@@ -110,7 +114,8 @@ def choices(steps: int) -> list[Recipe]:
   changes: dict[str, dict[str, Any]] = {
     "as_it_is": {},
     "fixed_scales": {"train_clips": False},
-    "transcripts": {"distil": False},
+    "answers_alone": {"transcript_fraction": 0.0},
+    "transcripts_alone": {"transcript_fraction": 1.0},
     "noise": {"weight_noise": 0.03},
   }
   mask_changes: dict[str, dict[str, Any]] = {

@@ -26,6 +26,7 @@ from benchmarks.step_overhead import step_overhead
 from benchmarks.usm_lite_cell import (
   Setting,
   choice_row,
+  control_row,
   ladder_row,
   static_row,
 )
@@ -37,6 +38,7 @@ from benchmarks.usm_lite_ladder import (
   STATIC,
   choices,
   ladder,
+  ladder_recipe,
 )
 from benchmarks.usm_lite_table import usm_lite_tables
 from lingvo_lite.audio.spec_augment import SpecAugmentConfig
@@ -44,7 +46,7 @@ from lingvo_lite.data.batching import bucketed_batches
 from lingvo_lite.data.default_corpus import extract_default_corpus
 from lingvo_lite.data.examples import Example, load_examples
 from lingvo_lite.data.librispeech import load_librispeech
-from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.data.splits import split_held_out, spread
 from lingvo_lite.metrics.recognition import Recognizer
 from lingvo_lite.models.model_file import load_model
 from lingvo_lite.stage.errors import InputError
@@ -83,11 +85,19 @@ _HEALING_STEPS = flags.DEFINE_integer(
 _PARTS = flags.DEFINE_list(
   "parts",
   None,
-  "Any of ladder, static (of rungs that are made), choice, grid, step_overhead:"
+  "Any of ladder, control, static (of rungs that are made), choice, grid,"
+  " step_overhead:"
   " make these rows, and keep the others that the results have. Left out: all.",
 )
 
-_PARTS_OF_ALL = ("ladder", "static", "choice", "grid", "step_overhead")
+_PARTS_OF_ALL = (
+  "ladder",
+  "control",
+  "static",
+  "choice",
+  "grid",
+  "step_overhead",
+)
 _BATCH_SIZE = 16
 _SEED = 0
 _MAX_BAD_FRACTION = 0.05
@@ -175,6 +185,9 @@ def main(argv: Sequence[str]) -> None:
   if recipes:
     _add_figures(made[: len(recipes)])
     _add_speeds(made[: len(recipes)], recipes, setting)
+  if "control" in parts and not quick:
+    like = ladder_recipe(None, (2, 4), healing_steps)
+    made.append(control_row(setting, like))
   if "static" in parts:
     made += _static_rows(setting, ladder(steps, healing_steps, quick))
   if "grid" in parts:
@@ -280,8 +293,7 @@ def _server_speech(
 def _known_speech(corpus: str) -> list[np.ndarray]:
   """Returns some of the server's speech, from all over."""
   utterances = load_librispeech(os.path.join(corpus, "server"))
-  step = max(1, len(utterances) // _KNOWN_UTTERANCES)
-  chosen = utterances[::step][:_KNOWN_UTTERANCES]
+  chosen = spread(utterances, _KNOWN_UTTERANCES)
   return [one.pcm for one in load_speech(chosen, _MAX_BAD_FRACTION)[0]]
 
 

@@ -8,8 +8,7 @@ def usm_lite_tables(rows: Sequence[Mapping[str, Any]]) -> str:
   """Returns the tables of docs/compression.md.
 
   Args:
-    rows: of `usm_lite_main`; `kind` is `ladder`, `static`, `choice` or `grid`;
-      others are passed over.
+    rows: of `usm_lite_main`; those of the step's overhead are passed over.
   """
   lines = [
     "| recipe | WER | 95% interval | of float32's WER | stored | transport |"
@@ -35,6 +34,14 @@ def usm_lite_tables(rows: Sequence[Mapping[str, Any]]) -> str:
       for worse in row.get("worse_than_replaced", [])
     ]
   lines += _bytes_table(rows)
+  for row in rows:
+    if row["kind"] == "control":
+      low, high = row["wer_interval"]
+      lines += [
+        "",
+        f"{row['recipe']}, {row['fine_tune_steps']} more updates of the dense"
+        f" model: WER {row['wer']:.4f} ({low:.3f} to {high:.3f}).",
+      ]
   static = [row for row in rows if row["kind"] == "static"]
   if static:
     lines += [

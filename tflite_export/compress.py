@@ -1,7 +1,6 @@
 """Applies a recipe: plain Keras in, plain Keras on the grid out."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,8 +10,7 @@ from absl import logging
 
 from lingvo_lite.quantization.grid import channel_axis, find_grid
 from lingvo_lite.stage.errors import InputError
-from lingvo_lite.training.ctc_objective import ctc_objective
-from tflite_export.distillation import distillation_loss
+from tflite_export.distillation import fine_tuning_loss
 from tflite_export.fine_tuning import FineTuning, gradients_of
 from tflite_export.offline_model import check_layers
 from tflite_export.pruning.least_squares import refit
@@ -78,9 +76,9 @@ def compress(
     recipe: what to do.
     make_batches: gives endless speech to fine-tune on; called only when the
       recipe prunes or fine-tunes.
-    teacher: whose answers the fine-tuning learns, if the recipe distils; left
-      out: `model`. A model that was pruned and healed still has something to
-      learn from the dense one.
+    teacher: whose answers the fine-tuning learns; left out: `model`. A model
+      that was pruned and healed still has something to learn from the dense
+      one.
 
   Returns:
     The compressed model; what its layers hold was checked.
@@ -177,9 +175,7 @@ def _fine_tune(
   """Returns the losses and the churn of the masks."""
   if not recipe.fine_tune_steps:
     return [], []
-  loss_fn = distillation_loss(wrapped, teacher)
-  if not recipe.distil:
-    loss_fn = functools.partial(ctc_objective, wrapped)
+  loss_fn = fine_tuning_loss(wrapped, teacher, recipe.transcript_fraction)
   schedule = MaskSchedule(recipe.mask_updates, recipe.mask_update_every)
   churn: list[float] = []
 

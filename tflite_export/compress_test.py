@@ -287,7 +287,7 @@ class CompressTest(tf.test.TestCase):
       weight_bits=4,
       fine_tune_steps=10,
       learning_rate=0.02,
-      distil=False,
+      transcript_fraction=1.0,
     )
     compressed = compress(self.model, recipe, lambda: itertools.repeat(batch))
     self.assertLess(compressed.losses[-1], 0.8 * compressed.losses[0])

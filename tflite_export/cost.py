@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
+from lingvo_lite.data.splits import spread
 from tflite_export.interpreter import Recognizer
 from tflite_export.speech import SpokenUtterance
 
@@ -64,8 +65,7 @@ def measure_speed(
   """
   recognizers = [Recognizer(path) for path in paths]
   typical = min(spoken, key=lambda one: abs(one.seconds - _TYPICAL_SECONDS))
-  step = max(1, len(spoken) // _RATED_UTTERANCES)
-  rated = list(spoken)[::step][:_RATED_UTTERANCES]
+  rated = spread(spoken, _RATED_UTTERANCES)
   latencies = np.zeros([_ROUNDS, len(paths)])
   totals = np.zeros(len(paths))
   for recognizer in recognizers:

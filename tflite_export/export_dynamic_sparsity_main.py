@@ -17,6 +17,7 @@ from absl import flags, logging
 
 from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.data.splits import spread
 from lingvo_lite.dynamic_sparsity.dynamic_model import (
   LEVELS,
   MODEL,
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
   corpus = find_corpus(_CORPUS.value)
   training_data = corpus_description(_CORPUS.value)
   utterances = load_librispeech(os.path.join(corpus, "server"))
-  chosen = utterances[:: max(1, len(utterances) // _UTTERANCES)][:_UTTERANCES]
+  chosen = spread(utterances, _UTTERANCES)
   spoken, skipped = load_speech(chosen, max_bad_fraction=0.5)
   out = entry_point.user_path(_OUT.value)
   figures = export_levels(dynamic, config, spoken, training_data, out)

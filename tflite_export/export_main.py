@@ -20,6 +20,7 @@ from absl import flags, logging
 
 from lingvo_lite.data.default_corpus import corpus_description, find_corpus
 from lingvo_lite.data.librispeech import load_librispeech
+from lingvo_lite.data.splits import spread
 from lingvo_lite.models.conformer_config import ConformerConfig
 from lingvo_lite.models.ctc_model import build_ctc_model
 from lingvo_lite.stage.files import write_json
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
   corpus = find_corpus(_CORPUS.value)
   training_data = corpus_description(_CORPUS.value)
   utterances = load_librispeech(os.path.join(corpus, "server"))
-  chosen = utterances[:: max(1, len(utterances) // _UTTERANCES)][:_UTTERANCES]
+  chosen = spread(utterances, _UTTERANCES)
   speech, skipped = load_speech(chosen, max_bad_fraction=0.5)
   out = entry_point.user_path(_OUT.value)
   for folder, (compressed, config) in zip(folders, models, strict=True):

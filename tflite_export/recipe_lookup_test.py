@@ -78,7 +78,7 @@ class RecipeLookupTest(parameterized.TestCase):
       kept_of=(2, 4),
       fine_tune_steps=90,
       learning_rate=1e-3,
-      distil=False,
+      transcript_fraction=0.25,
       train_clips=False,
       mask_updates=4,
       mask_update_every=10,
@@ -101,7 +101,7 @@ class RecipeLookupTest(parameterized.TestCase):
     ({"name": "x", "weight_bits": True}, "weight_bits True"),
     ({"name": "x", "kept_of": [2, 4, 8]}, r"kept_of .*expected \[n, m\]"),
     ({"name": "x", "kept_of": "2of4"}, "kept_of '2of4'"),
-    ({"name": "x", "distil": 1}, "distil 1 .*true or false"),
+    ({"name": "x", "train_clips": 1}, "train_clips 1 .*true or false"),
     ({"name": "x", "learning_rate": None}, "learning_rate None"),
     ('{"name": "x", "learning_rate": NaN}', "learning_rate nan"),
     ('{"name": "x", "learning_rate": 1e999}', "learning_rate inf"),
@@ -122,6 +122,11 @@ class RecipeLookupTest(parameterized.TestCase):
     ({"name": "int4", "kept_of": [2, 4]}, "the name int4 .* what is kept"),
     ({"name": "float32", "mean_bits": 3}, "the name float32 .* mean_bits 3"),
     ({"name": "x", "weight_bits": 12}, "weight_bits 12 in the recipe x"),
+    ({"name": "x", "transcript_fraction": 2}, "transcript_fraction 2.0 in"),
+    (
+      {"name": "x", "transcript_fraction": -0.1},
+      "fraction -0.1 in .* 0 .* to 1",
+    ),
   )
   def test_a_file_of_nonsense_is_refused(self, values, words):
     with self.assertRaisesRegex(InputError, words):

@@ -27,7 +27,8 @@ class Recipe:
       matrix; None: all.
     fine_tune_steps: steps of the fine-tuning, pruned and quantised at once.
     learning_rate: highest one of the fine-tuning.
-    distil: whether it learns from the float model; else from transcripts.
+    transcript_fraction: of the loss, how much is that of the transcripts; the
+      rest is how far the answers are from the float model's.
     train_clips: whether scales are trained with the weights; else they stay
       where the search put them.
     mask_updates: how often masks are chosen; see `MaskSchedule`.
@@ -42,7 +43,7 @@ class Recipe:
   kept_of: tuple[int, int] | None = None
   fine_tune_steps: int = 0
   learning_rate: float = 3e-4
-  distil: bool = True
+  transcript_fraction: float = 0.0
   train_clips: bool = True
   mask_updates: int = 1
   mask_update_every: int = 1
@@ -91,6 +92,12 @@ class Recipe:
         f"found {self.fine_tune_steps} steps without weight_bits, mean_bits or"
         f" kept_of in the recipe {self.name}, expected one of them: float32"
         " stays as it was trained"
+      )
+    if not 0 <= self.transcript_fraction <= 1:
+      raise InputError(
+        f"found transcript_fraction {self.transcript_fraction} in the recipe"
+        f" {self.name}, expected 0 (the float model's answers alone) to 1"
+        " (transcripts alone)"
       )
     if self.weight_noise < 0 or (
       self.weight_noise and not self.fine_tune_steps

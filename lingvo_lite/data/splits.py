@@ -1,11 +1,13 @@
-"""How a set of utterances is divided into training and held-out speech."""
+"""How a set of utterances is divided, and some are taken of it."""
 
 import collections
 from collections.abc import Sequence
+from typing import TypeVar
 
 from lingvo_lite.data.utterance import Utterance
 
 _HELD_OUT_EVERY = 12
+_Item = TypeVar("_Item")
 
 
 def split_held_out(
@@ -30,3 +32,17 @@ def split_held_out(
     every_12th = counts[utterance.speaker] % _HELD_OUT_EVERY == 0
     (held_out if every_12th else train).append(utterance)
   return train, held_out
+
+
+def spread(items: Sequence[_Item], count: int) -> list[_Item]:
+  """Takes some from all over, such as from all speakers of a sorted set.
+
+  Args:
+    items: in an order that means something.
+    count: how many, 1 or more.
+
+  Returns:
+    `count` items at equal steps from the first, or all where there are fewer.
+  """
+  step = max(1, len(items) // count)
+  return list(items[::step][:count])

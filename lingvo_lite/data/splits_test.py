@@ -4,7 +4,7 @@ import random
 
 from absl.testing import absltest
 
-from lingvo_lite.data.splits import split_held_out
+from lingvo_lite.data.splits import split_held_out, spread
 from lingvo_lite.data.utterance import Utterance
 
 
@@ -30,6 +30,16 @@ class SplitHeldOutTest(absltest.TestCase):
 
   def test_nothing(self):
     self.assertEqual(split_held_out([]), ([], []))
+
+
+class SpreadTest(absltest.TestCase):
+  def test_from_all_over(self):
+    self.assertEqual(spread(range(10), 3), [0, 3, 6])
+    self.assertEqual(spread("abcd", 4), ["a", "b", "c", "d"])
+
+  def test_all_where_there_are_fewer(self):
+    self.assertEqual(spread([1, 2], 5), [1, 2])
+    self.assertEqual(spread([], 5), [])
 
 
 if __name__ == "__main__":
