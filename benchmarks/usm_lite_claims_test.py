@@ -66,7 +66,7 @@ class UsmLiteClaimsTest(absltest.TestCase):
     names = [recipe.name for recipe in choices(200)]
     self.assertLen(set(names), len(names))
     masks = {r.name.split(":")[1]: r.mask_updates for r in choices(200)}
-    self.assertEqual(masks["transcripts"], 1)
+    self.assertEqual(masks["transcripts_alone"], 1)
     self.assertEqual(masks["every_step_masks_sr_ste"], 100)
     in_ladder = {
       recipe.name: recipe for recipe in ladder(200, 2000, quick=False)
