@@ -38,6 +38,8 @@ class DenseComparisonTest(absltest.TestCase):
         "int4_2of4": "int4",
         "int4_1of4": "int4",
         "mixed_2of4": "float32",
+        "float32_2of4_healed": "float32",
+        "int4_2of4_healed": "int4",
         "int4_rounded": "float32",
         "int4_2of4_rounded": "int4_rounded",
         "mixed": "float32",

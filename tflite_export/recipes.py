@@ -168,5 +168,22 @@ _ALL = (
     fine_tune_steps=150,
     learning_rate=1e-3,
   ),
+  # For long, with the server's speech alone: the second begins with what the
+  # first made, and both have the whole float model as their teacher.
+  Recipe(
+    "float32_2of4_healed",
+    kept_of=(2, 4),
+    fine_tune_steps=2000,
+    learning_rate=1e-3,
+    transcript_fraction=0.1,
+  ),
+  Recipe(
+    "int4_2of4_healed",
+    weight_bits=4,
+    kept_of=(2, 4),
+    fine_tune_steps=200,
+    learning_rate=1e-4,
+    transcript_fraction=0.1,
+  ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -13,13 +13,13 @@ class RecipesTest(parameterized.TestCase):
     self.assertEqual(
       list(RECIPES),
       ["float32", "float32_2of4", "int8", "int4", "int2", "int4_2of4"]
-      + ["int4_1of4", "mixed_2of4"],
+      + ["int4_1of4", "mixed_2of4", "float32_2of4_healed", "int4_2of4_healed"],
     )
     for name, recipe in RECIPES.items():
       bits = "float32" if not recipe.weight_bits else f"int{recipe.weight_bits}"
       bits = "mixed" if recipe.mean_bits else bits
       kept = "" if not recipe.kept_of else "_{}of{}".format(*recipe.kept_of)
-      self.assertEqual(name, bits + kept)
+      self.assertEqual(name.removesuffix("_healed"), bits + kept)
 
   def test_published_settings_stay(self):
     # Others' files are called after them and compared by name.
@@ -55,6 +55,9 @@ class RecipesTest(parameterized.TestCase):
     {"kept_of": (2, 4), "fine_tune_steps": 5, "mask_updates": 0},
     {"kept_of": (2, 4), "fine_tune_steps": 5, "mask_update_every": 0},
     {"kept_of": (2, 4), "mask_updates": 2},
+    {"kept_of": (2, 4), "transcript_fraction": -0.1},
+    {"kept_of": (2, 4), "transcript_fraction": 1.1},
+    {"kept_of": (2, 4), "transcript_fraction": float("nan")},
     {"kept_of": (2, 4), "fine_tune_steps": 5, "mask_updates": 6},
   )
   def test_nonsense_is_refused(self, **fields):
