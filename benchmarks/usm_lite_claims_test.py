@@ -114,6 +114,7 @@ class UsmLiteClaimsTest(absltest.TestCase):
         "wer": 1.05 * _row("float32", [1, 1, 0, 2])["wer"],
         "transport_bytes": 95,
       },
+      {"kind": "control", "wer": 0.1},
       {"kind": "step_overhead", "ratio": 1.2},
     ]
     found = {claim.claim: claim for claim in claims(rows)}
@@ -122,6 +123,8 @@ class UsmLiteClaimsTest(absltest.TestCase):
     worse = found["int4 + 2:4, relative WER regression"]
     self.assertAlmostEqual(worse.value, 0.25)
     self.assertFalse(worse.met)
+    of_control = found["the same, of float32 trained as long"]
+    self.assertAlmostEqual(of_control.value, 0.25)
     static = "int4 + 2:4 with static activations"
     larger = found[f"{static}, transport form of float32's file"]
     self.assertEqual((larger.value, larger.met), (0.095, False))
