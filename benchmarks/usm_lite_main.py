@@ -207,7 +207,7 @@ def main(argv: Sequence[str]) -> None:
     row for kind in _PARTS_OF_ALL for row in made + kept if row["kind"] == kind
   ]
   found = claims(rows)
-  write_figure([row for row in rows if row["kind"] == "ladder"], figure)
+  write_figure(rows, figure)
   write_result(
     results,
     config={
