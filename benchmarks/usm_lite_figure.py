@@ -112,7 +112,7 @@ def _legend() -> list[Line2D]:
       markersize=_SIZE,
     )
 
-  names = {None: "float32", _MIXED: "by layer"}
+  names: dict[Any, str] = {None: "float32", _MIXED: "by layer"}
   bits = [
     mark(names.get(key, f"int{key}"), color, "o")
     for key, color in _COLORS.items()

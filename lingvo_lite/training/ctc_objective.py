@@ -1,5 +1,7 @@
 """The loss of speech recognition on a batch."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from lingvo_lite.losses.ctc import ctc_loss
@@ -7,7 +9,7 @@ from lingvo_lite.models.ctc_model import subsampled_lengths
 
 
 def ctc_objective(
-  model: tf.keras.Model, batch: dict[str, tf.Tensor]
+  model: tf.keras.Model, batch: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
   """Returns the mean over the batch of the CTC loss a label.
 
@@ -22,7 +24,9 @@ def ctc_objective(
   return ctc_of_logits(logits, batch)
 
 
-def ctc_of_logits(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+def ctc_of_logits(
+  logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
   """Returns the same of logits that are there already.
 
   Args:
