@@ -173,7 +173,6 @@ def control_row(setting: Setting, like: Recipe) -> dict[str, Any]:
       model, Recipe(CONTROL), {}, (), losses=tuple(losses)
     )
     path = setting.tflite(recipe)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     figures = export(
       trained, setting.config, setting.known_speech, "synthetic speech", path
     )

@@ -27,67 +27,60 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
   """
   by_name = {row["recipe"]: row for row in rows if row["kind"] == "ladder"}
   base = by_name.get(BASELINE)
-
-  def worse(name: str) -> float | None:
-    """Returns the relative WER regression of a recipe."""
-    if base is None or name not in by_name:
-      return None
-    return by_name[name]["wer"] / base["wer"] - 1
-
-  def share(name: str, key: str, of: str) -> float | None:
-    if base is None or name not in by_name:
-      return None
-    return by_name[name][key] / base[of]
-
-  small = ladder_name(4, (2, 4), True)
+  small = by_name.get(ladder_name(4, (2, 4), True))
+  int4 = by_name.get(ladder_name(4, None, True))
+  static = next(
+    (
+      row
+      for row in rows
+      if row["kind"] == "static" and row["of"] == ladder_name(4, (2, 4), True)
+    ),
+    None,
+  )
   control = next((row for row in rows if row["kind"] == "control"), None)
-  worse_than_control = None
-  if control is not None and small in by_name:
-    worse_than_control = by_name[small]["wer"] / control["wer"] - 1
-  transport = share(small, "transport_bytes", "bytes")
+
+  def worse(row: Row | None, than: Row | None = base) -> float | None:
+    """Returns the relative WER regression of a row."""
+    share = _share(row, than, "wer")
+    return None if share is None else share - 1
+
   found = [
     Claim(
-      "int4 + 2:4, transport form of float32's file", transport, "<= 0.094"
+      "int4 + 2:4, transport form of float32's file",
+      _share(small, base, "transport_bytes", "bytes"),
+      "<= 0.094",
     ),
-    Claim("the same, the aim", transport, "<= 0.085"),
+    Claim(
+      "the same, the aim",
+      _share(small, base, "transport_bytes", "bytes"),
+      "<= 0.085",
+    ),
     Claim("int4 + 2:4, relative WER regression", worse(small), "<= 0.073"),
     Claim("the same, the aim", worse(small), "<= 0.03"),
     Claim(
-      "the same, of float32 trained as long",
-      worse_than_control,
+      "int4 + 2:4, relative WER regression of float32 trained as long",
+      worse(small, control),
       "<= 0.073",
     ),
     Claim(
       "int8, relative WER regression",
-      worse(ladder_name(8, None, True)),
+      worse(by_name.get(ladder_name(8, None, True))),
       "<= 0.01",
     ),
     Claim(
-      "the same, only rounded", worse(ladder_name(8, None, False)), "<= 0.01"
+      "the same, only rounded",
+      worse(by_name.get(ladder_name(8, None, False))),
+      "<= 0.01",
     ),
-    Claim(
-      "int4 dense, relative WER regression",
-      worse(ladder_name(4, None, True)),
-      "<= 0.03",
-    ),
-  ]
-  static = next(
-    (row for row in rows if row["kind"] == "static" and row["of"] == small),
-    None,
-  )
-  static_transport, static_worse = None, None
-  if base is not None and static is not None:
-    static_transport = static["transport_bytes"] / base["bytes"]
-    static_worse = static["wer"] / base["wer"] - 1
-  found += [
+    Claim("int4 dense, relative WER regression", worse(int4), "<= 0.03"),
     Claim(
       "int4 + 2:4 with static activations, transport form of float32's file",
-      static_transport,
+      _share(static, base, "transport_bytes", "bytes"),
       "<= 0.094",
     ),
     Claim(
       "int4 + 2:4 with static activations, relative WER regression",
-      static_worse,
+      worse(static),
       "<= 0.073",
     ),
   ]
@@ -108,7 +101,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
   found.append(
     Claim(
       "int4, latency of float32's",
-      share(ladder_name(4, None, True), "latency_ms", "latency_ms"),
+      _share(int4, base, "latency_ms"),
       "<= 0.75",
     )
   )
@@ -122,6 +115,15 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     )
   )
   return found
+
+
+def _share(
+  row: Row | None, than: Row | None, key: str, of: str | None = None
+) -> float | None:
+  """Returns a row's figure over another's; None: a row is missing."""
+  if row is None or than is None:
+    return None
+  return row[key] / than[of or key]
 
 
 def _nothing_grows(rows: Sequence[Row]) -> list[Claim]:

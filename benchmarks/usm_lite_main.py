@@ -185,7 +185,7 @@ def main(argv: Sequence[str]) -> None:
   if recipes:
     _add_figures(made[: len(recipes)])
     _add_speeds(made[: len(recipes)], recipes, setting)
-  if "control" in parts and not quick:
+  if "control" in parts:
     like = ladder_recipe(None, (2, 4), healing_steps)
     made.append(control_row(setting, like))
   if "static" in parts:

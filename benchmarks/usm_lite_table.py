@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.usm_lite_claims import difference_interval
+from benchmarks.usm_lite_ladder import ladder_name
+
 
 def usm_lite_tables(rows: Sequence[Mapping[str, Any]]) -> str:
   """Returns the tables of docs/compression.md.
@@ -34,14 +37,7 @@ def usm_lite_tables(rows: Sequence[Mapping[str, Any]]) -> str:
       for worse in row.get("worse_than_replaced", [])
     ]
   lines += _bytes_table(rows)
-  for row in rows:
-    if row["kind"] == "control":
-      low, high = row["wer_interval"]
-      lines += [
-        "",
-        f"{row['recipe']}, {row['fine_tune_steps']} more updates of the dense"
-        f" model: WER {row['wer']:.4f} ({low:.3f} to {high:.3f}).",
-      ]
+  lines += _against_control(rows)
   static = [row for row in rows if row["kind"] == "static"]
   if static:
     lines += [
@@ -89,6 +85,30 @@ def usm_lite_tables(rows: Sequence[Mapping[str, Any]]) -> str:
       )
     lines.append(f"| {row['grid']} | {row['refusal'] or 'runs'} |{figures}")
   return "\n".join(lines)
+
+
+def _against_control(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns what the dense model is when it is trained on, and the pruned."""
+  control = next((row for row in rows if row["kind"] == "control"), None)
+  if control is None:
+    return []
+  low, high = control["wer_interval"]
+  lines = [
+    "",
+    f"{control['recipe']}, {control['fine_tune_steps']} more updates of the"
+    f" dense model: {sum(control['edits'])} errors, WER {control['wer']:.4f}"
+    f" ({low:.3f} to {high:.3f}). What is pruned less that, in points:",
+    "",
+  ]
+  pruned = [ladder_name(bits, (2, 4), True) for bits in (None, 8, 4)]
+  for row in rows:
+    if row["kind"] == "ladder" and row["recipe"] in pruned:
+      low, high = (100 * end for end in difference_interval(row, control))
+      lines.append(
+        f"- {row['recipe']}, {sum(row['edits'])} errors: {low:+.1f} to"
+        f" {high:+.1f}"
+      )
+  return lines
 
 
 def _bytes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -136,10 +136,10 @@ def small_transport() -> dict[str, bytes]:
   rng = np.random.default_rng(0)
   model = read_flatbuffer(small_streaming_file())
   kernel = rng.integers(-7, 8, [16, 32]).astype(np.int8)
-  kept = kernel * (np.arange(32) % 4 < 2)
+  sparse = kernel * (np.arange(32) % 4 < 2)
   for kind, bits, values in (
-    (schema.TensorType.INT8, 8, kept),
-    (schema.TensorType.INT4, 4, kept),
+    (schema.TensorType.INT2, 2, sparse),
+    (schema.TensorType.INT4, 4, sparse),
     (schema.TensorType.INT8, 8, kernel),
   ):
     buffer = schema.BufferT()

@@ -97,8 +97,9 @@ def _members(contents: bytes) -> dict[str, bytes]:
       parts[FLOATS].append(whole[place])
       continue
     fields = unpack_fields(whole[place], bits)
-    parts[NONZERO].append(np.packbits(fields != 0, bitorder="little"))
-    parts[values_member(bits)].append(to_digits(fields[fields != 0] - 1, bits))
+    nonzero = fields != 0
+    parts[NONZERO].append(np.packbits(nonzero, bitorder="little"))
+    parts[values_member(bits)].append(to_digits(fields[nonzero] - 1, bits))
   layout = {"format": FORMAT, "bytes": len(whole), "pieces": pieces}
   if parts[FLOATS]:
     parts[FLOATS] = [to_planes(np.concatenate(parts[FLOATS]))]

@@ -42,7 +42,8 @@ def spread(items: Sequence[_Item], count: int) -> list[_Item]:
     count: how many, 1 or more.
 
   Returns:
-    `count` items at equal steps from the first, or all where there are fewer.
+    `count` items at equal steps from the first, or all where there are fewer;
+    of less than twice as many, the first.
   """
   step = max(1, len(items) // count)
   return list(items[::step][:count])

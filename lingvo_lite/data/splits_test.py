@@ -36,6 +36,7 @@ class SpreadTest(absltest.TestCase):
   def test_from_all_over(self):
     self.assertEqual(spread(range(10), 3), [0, 3, 6])
     self.assertEqual(spread("abcd", 4), ["a", "b", "c", "d"])
+    self.assertEqual(spread("abcdefg", 4), ["a", "b", "c", "d"])
 
   def test_all_where_there_are_fewer(self):
     self.assertEqual(spread([1, 2], 5), [1, 2])
